@@ -1,0 +1,166 @@
+//! The one door into the journal: arrivals go in, and come back when the commit that holds them is on disk.
+//!
+//! Group commit: while one batch is being synced the next one gathers, so the cost of an event falls as load grows.
+//! The journal knows no source and sends nothing.
+
+use std::sync::Arc;
+
+use filebell_core::arrival::Arrival;
+use filebell_core::event::StoredFile;
+use filebell_core::id::AccountId;
+use filebell_core::path::FilePath;
+use filebell_core::time::TimestampMs;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::seams::Seams;
+use crate::store::{Recorded, RootState, Store, StoreError};
+
+/// At most this many arrivals are committed together.
+const BATCH_ARRIVALS_MAX: usize = 1024;
+/// At most this many callers wait; the next one waits to be let in.
+const WAITING_CALLERS_MAX: usize = 4096;
+
+/// The door. Cheap to clone.
+#[derive(Clone)]
+pub struct Journal {
+    store: Store,
+    seams: Seams,
+    door: mpsc::Sender<Waiting>,
+    advanced: watch::Receiver<u64>,
+}
+
+struct Waiting {
+    arrivals: Vec<Arrival>,
+    answer: oneshot::Sender<Result<Vec<Recorded>, JournalError>>,
+}
+
+/// Why an arrival was not recorded. It was not recorded at all, and can be brought again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// The store refused the batch.
+    #[error("the journal could not be written")]
+    Store(#[source] Arc<StoreError>),
+    /// filebell is stopping.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl From<StoreError> for JournalError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl Journal {
+    /// Opens the door and starts the task behind it, which ends when the last clone of the door is dropped.
+    pub fn open(store: Store, seams: Seams) -> Self {
+        let (door, waiting) = mpsc::channel(WAITING_CALLERS_MAX);
+        let (advance, advanced) = watch::channel(0);
+        tokio::spawn(commit_batches(store.clone(), seams.clone(), waiting, advance));
+        Self { store, seams, door, advanced }
+    }
+
+    /// Records arrivals; answers, in their order, when they are durable.
+    pub async fn record(&self, arrivals: Vec<Arrival>) -> Result<Vec<Recorded>, JournalError> {
+        if arrivals.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.door.send(Waiting { arrivals, answer }).await.map_err(|_| JournalError::Closed)?;
+        answered.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// Changes whenever events were recorded. A hint: it carries no data, and may come for nothing.
+    pub fn advanced(&self) -> watch::Receiver<u64> {
+        self.advanced.clone()
+    }
+
+    /// The file at a path, as the journal last said.
+    pub async fn file_at(&self, account: AccountId, path: FilePath) -> Result<Option<StoredFile>, JournalError> {
+        Ok(self.store.file_at(account, path).await?)
+    }
+
+    /// The files of an account whose row has this inode number.
+    pub async fn files_with_inode(&self, account: AccountId, inode: u64) -> Result<Vec<StoredFile>, JournalError> {
+        Ok(self.store.files_with_inode(account, inode).await?)
+    }
+
+    /// At most `limit` files in byte order of their paths, after `after`, below the directory `below`.
+    pub async fn files(
+        &self,
+        account: AccountId,
+        below: Option<FilePath>,
+        after: Option<FilePath>,
+        limit: u32,
+    ) -> Result<Vec<StoredFile>, JournalError> {
+        Ok(self.store.files(account, below, after, limit).await?)
+    }
+
+    /// The state of an account's root; made now when it is asked for the first time.
+    pub async fn root_state(&self, account: AccountId) -> Result<RootState, JournalError> {
+        Ok(self.store.root_state(account, self.seams.now()).await?)
+    }
+
+    /// The first scan of an account's root has come to its end.
+    pub async fn set_baseline_done(&self, account: AccountId) -> Result<(), JournalError> {
+        Ok(self.store.set_baseline_done(account).await?)
+    }
+
+    /// What time it is for the journal.
+    pub fn now(&self) -> TimestampMs {
+        self.seams.now()
+    }
+}
+
+async fn commit_batches(store: Store, seams: Seams, mut waiting: mpsc::Receiver<Waiting>, advance: watch::Sender<u64>) {
+    let mut callers = Vec::new();
+    while waiting.recv_many(&mut callers, BATCH_ARRIVALS_MAX).await > 0 {
+        for batch in batches(std::mem::take(&mut callers)) {
+            commit(&store, &seams, batch, &advance).await;
+        }
+    }
+}
+
+/// Cuts what has gathered into commits of at most [`BATCH_ARRIVALS_MAX`] arrivals, never through one caller's.
+fn batches(callers: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let mut batches: Vec<Vec<Waiting>> = Vec::new();
+    let mut room = 0;
+    for caller in callers {
+        match batches.last_mut() {
+            Some(batch) if caller.arrivals.len() <= room => {
+                room -= caller.arrivals.len();
+                batch.push(caller);
+            }
+            _ => {
+                room = BATCH_ARRIVALS_MAX.saturating_sub(caller.arrivals.len());
+                batches.push(vec![caller]);
+            }
+        }
+    }
+    batches
+}
+
+async fn commit(store: &Store, seams: &Seams, batch: Vec<Waiting>, advance: &watch::Sender<u64>) {
+    let shares: Vec<usize> = batch.iter().map(|caller| caller.arrivals.len()).collect();
+    let (arrivals, answers): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|caller| (caller.arrivals, caller.answer)).unzip();
+    let arrivals = arrivals.into_iter().flatten().collect();
+    match store.record(arrivals, seams.now(), seams.fresh_ids()).await {
+        Ok(recorded) => {
+            if recorded.iter().any(|one| matches!(one, Recorded::Event { .. })) {
+                advance.send_modify(|turn| *turn = turn.wrapping_add(1));
+            }
+            let mut recorded = recorded.into_iter();
+            for (share, answer) in shares.into_iter().zip(answers) {
+                // A caller that has gone does not need its answer; the commit stands.
+                let _ = answer.send(Ok(recorded.by_ref().take(share).collect()));
+            }
+        }
+        Err(error) => {
+            let error = JournalError::from(error);
+            for answer in answers {
+                let _ = answer.send(Err(error.clone()));
+            }
+        }
+    }
+}

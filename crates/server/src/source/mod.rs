@@ -1,0 +1,3 @@
+//! The places where files arrive. A source brings claims to the journal; it knows nothing of who is told.
+
+pub mod folder;

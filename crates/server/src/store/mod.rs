@@ -1,0 +1,602 @@
+//! What is kept: the journal, the files as last seen, who wants to know, and what they are owed.
+//!
+//! A verb is one transaction. Verbs work on batches, take the time and fresh ids as arguments, and mean the same on
+//! every engine; `suite.rs` is the contract that each engine passes.
+
+mod crypt;
+mod sqlite;
+#[cfg(test)]
+mod suite;
+
+use std::path::Path;
+use std::time::Duration;
+
+use filebell_core::arrival::Arrival;
+use filebell_core::event::{Event, StoredFile};
+use filebell_core::id::{
+    AccountId, ApplicationId, Cursor, EventId, FileId, GrantId, NotificationId, Seq, SubscriptionId,
+};
+use filebell_core::path::FilePath;
+use filebell_core::plan::Mark;
+use filebell_core::retry::Step;
+use filebell_core::secret::Secret;
+use filebell_core::subscription::{Subscription, SubscriptionStatus};
+use filebell_core::time::{TimestampMs, TimestampSecs};
+
+pub use crypt::{KeyError, StoreKey};
+
+use crate::seams::FreshIds;
+
+/// Why a verb failed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine refused: disk full, corruption, a lost connection.
+    #[error("the store failed")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A row holds what this version of filebell cannot read.
+    #[error("the store holds a {what} that cannot be read")]
+    Corrupt {
+        /// Which kind of row.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        why: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A secret was encrypted under another key.
+    #[error("a secret in the store was encrypted under another key; restore `secret-key` in the data directory")]
+    WrongKey,
+    /// The name (or client id) is taken.
+    #[error("there is already {0}")]
+    Exists(String),
+    /// There is no such thing.
+    #[error("there is no {0}")]
+    Missing(String),
+    /// The store was written by a newer filebell.
+    #[error("the store has schema version {found}, this filebell knows {known}: run the newer filebell")]
+    TooNew {
+        /// In the store.
+        found: i64,
+        /// Known here.
+        known: i64,
+    },
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// An account: the owner of a tree of files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Its name, unique: the user name of the Nextcloud protocol.
+    pub name: String,
+    /// Argon2 hash of its password, in PHC form; `None` if it cannot log in.
+    pub password_hash: Option<String>,
+    /// The directory its files lie in; `None` if it has no watched tree.
+    pub root: Option<std::path::PathBuf>,
+    /// Sage X3 customer URL.
+    pub customer_url: String,
+    /// Sage X3 customer id.
+    pub customer_id: String,
+    /// Sage X3 customer code.
+    pub customer_code: String,
+    /// Declared in the configuration file.
+    pub managed: bool,
+}
+
+/// An account to be written; matched by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAccount {
+    /// See [`Account::name`].
+    pub name: String,
+    /// See [`Account::password_hash`]; `None` keeps the one stored.
+    pub password_hash: Option<String>,
+    /// See [`Account::root`].
+    pub root: Option<std::path::PathBuf>,
+    /// See [`Account::customer_url`].
+    pub customer_url: String,
+    /// See [`Account::customer_id`].
+    pub customer_id: String,
+    /// See [`Account::customer_code`].
+    pub customer_code: String,
+    /// See [`Account::managed`].
+    pub managed: bool,
+}
+
+/// An application: a third-party program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    /// Its id.
+    pub id: ApplicationId,
+    /// Its name, unique.
+    pub name: String,
+    /// Its id in Sage X3 details and tokens: a UUID, another than the client id.
+    pub application_id: String,
+    /// Its public id, unique; also the key of its notification signatures.
+    pub client_id: String,
+    /// Argon2 hash of its client secret, in PHC form.
+    pub client_secret_hash: String,
+    /// Where a pairing may return to.
+    pub redirect_urls: Vec<String>,
+    /// Where it is told; `None` tells it nothing.
+    pub notification_url: Option<String>,
+    /// `hex` or `base64`.
+    pub signature_encoding: String,
+    /// Declared in the configuration file.
+    pub managed: bool,
+}
+
+/// An application to be written; matched by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApplication {
+    /// See [`Application::name`].
+    pub name: String,
+    /// See [`Application::application_id`]; used only when the application is new.
+    pub application_id: String,
+    /// See [`Application::client_id`].
+    pub client_id: String,
+    /// See [`Application::client_secret_hash`]; `None` keeps the one stored.
+    pub client_secret_hash: Option<String>,
+    /// See [`Application::redirect_urls`].
+    pub redirect_urls: Vec<String>,
+    /// See [`Application::notification_url`].
+    pub notification_url: Option<String>,
+    /// See [`Application::signature_encoding`].
+    pub signature_encoding: String,
+    /// See [`Application::managed`].
+    pub managed: bool,
+}
+
+/// An account's consent that an application may see certain folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Its id.
+    pub id: GrantId,
+    /// Who may see.
+    pub application: ApplicationId,
+    /// Whose files.
+    pub account: AccountId,
+    /// Which top-level directories.
+    pub folders: Vec<String>,
+    /// What it may do, such as `api.dataDelivery`.
+    pub scopes: Vec<String>,
+}
+
+/// A subscription to be written; matched by name.
+#[derive(Debug, Clone)]
+pub struct NewSubscription {
+    /// Unique name.
+    pub name: String,
+    /// Whose events.
+    pub account: AccountId,
+    /// `nextcloud` with its connection id, or `standard`. Sage X3 subscriptions are made by grants.
+    pub protocol: NewProtocol,
+    /// Where it is told.
+    pub url: String,
+    /// What it is signed with.
+    pub key: Secret,
+    /// The least time between two sends.
+    pub min_interval: Duration,
+    /// Which events.
+    pub filter: filebell_core::filter::FilterText,
+    /// Declared in the configuration file.
+    pub managed: bool,
+}
+
+/// The protocols a subscription can be made for by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewProtocol {
+    /// Nextcloud's File Upload Notification, with the connection id.
+    Nextcloud(String),
+    /// Standard Webhooks.
+    Standard,
+}
+
+/// What became of one arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is an event.
+    Event {
+        /// Its number.
+        seq: Seq,
+        /// Its id.
+        id: EventId,
+        /// The file's id.
+        file: FileId,
+    },
+    /// The file's row was written or found right; nobody is told.
+    Silent,
+}
+
+/// A notification that this process may attempt until its lease ends. Comes only from [`Store::claim`].
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Which notification.
+    pub notification: NotificationId,
+    /// Who is told.
+    pub subscription: SubscriptionId,
+    /// The last event it does not cover.
+    pub after: Mark,
+    /// The last event it covers.
+    pub last: Mark,
+    /// How many attempts were made before.
+    pub attempts: u32,
+    /// When it was made.
+    pub created_at: TimestampMs,
+    /// The body of the first attempt; `None` before it.
+    pub body: Option<Vec<u8>>,
+    /// What `since` of the Nextcloud protocol is to say: never later than the oldest event it covers.
+    pub since: TimestampSecs,
+    /// Fences the settling.
+    pub token: LeaseToken,
+}
+
+/// Says who holds a notification; a settling with an old one changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseToken(pub u64);
+
+/// One ended attempt to be written.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// What was attempted.
+    pub claimed: Claimed,
+    /// What comes next.
+    pub step: Step,
+    /// The body that was sent; kept while the notification is not delivered.
+    pub body: Vec<u8>,
+    /// How the attempt went.
+    pub attempt: Attempt,
+}
+
+/// One POST of a notification and its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it began.
+    pub started_at: TimestampMs,
+    /// How long it took.
+    pub took: Duration,
+    /// The status answered; `None` if there was no answer.
+    pub status: Option<u16>,
+    /// What went wrong, or the beginning of a refusing answer, for a person to read.
+    pub detail: Option<String>,
+}
+
+/// Where a notification stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotificationState {
+    /// It waits for its time, or for its next attempt.
+    Pending,
+    /// It was accepted.
+    Delivered,
+    /// Its schedule is at its end; it can be replayed.
+    Dead,
+    /// It died, and a later one that was delivered covers its events too.
+    Superseded,
+}
+
+/// A notification as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notification {
+    /// Its id.
+    pub id: NotificationId,
+    /// Who is told.
+    pub subscription: SubscriptionId,
+    /// The last event it does not cover.
+    pub after: Mark,
+    /// The last event it covers.
+    pub last: Mark,
+    /// Where it stands.
+    pub state: NotificationState,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// When the next attempt is due, while it is pending.
+    pub due_at: TimestampMs,
+    /// When it was made.
+    pub created_at: TimestampMs,
+}
+
+/// A bearer token as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// SHA-256 of the token's text.
+    pub hash: [u8; 32],
+    /// What it is for.
+    pub kind: TokenKind,
+    /// The grant it speaks for.
+    pub grant: GrantId,
+    /// When it ends.
+    pub expires_at: TimestampMs,
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// To call the pull side.
+    Access,
+    /// To be exchanged for a new pair.
+    Refresh,
+}
+
+/// A watched root as it was first seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootState {
+    /// When it was first watched: what is older is not news.
+    pub first_seen_at: TimestampMs,
+    /// Whether its first scan has come to its end.
+    pub baseline_done: bool,
+}
+
+/// Which events [`Store::changes`] answers with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangesOf {
+    /// Only this account's.
+    pub account: Option<AccountId>,
+    /// Only these top-level directories'; `None` means all.
+    pub folders: Option<Vec<String>>,
+}
+
+/// A page of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// In order of their numbers.
+    pub events: Vec<Event>,
+    /// Where to go on from.
+    pub next: Cursor,
+    /// Whether there is more already.
+    pub more: bool,
+}
+
+/// An engine.
+#[derive(Clone)]
+pub enum Store {
+    /// The embedded one.
+    Sqlite(sqlite::SqliteStore),
+}
+
+macro_rules! dispatch {
+    ($self:ident, $verb:ident($($argument:expr),*)) => {
+        match $self { Store::Sqlite(engine) => engine.$verb($($argument),*).await }
+    };
+}
+
+impl Store {
+    /// Opens the embedded store in `data_dir`, and brings its schema up to date.
+    pub async fn open_sqlite(data_dir: &Path, key: StoreKey) -> Result<Self, StoreError> {
+        Ok(Self::Sqlite(sqlite::SqliteStore::open(data_dir, key).await?))
+    }
+
+    // --- who is who
+
+    /// Writes an account, matched by name.
+    pub async fn upsert_account(&self, account: NewAccount, now: TimestampMs) -> Result<Account, StoreError> {
+        dispatch!(self, upsert_account(account, now))
+    }
+
+    /// All accounts, by name.
+    pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        dispatch!(self, accounts())
+    }
+
+    /// Removes an account with its subscriptions, grants, files and events. The directory tree is not touched.
+    pub async fn remove_account(&self, account: AccountId) -> Result<(), StoreError> {
+        dispatch!(self, remove_account(account))
+    }
+
+    /// Writes an application, matched by name; its grants' subscriptions follow its notification URL.
+    pub async fn upsert_application(
+        &self,
+        application: NewApplication,
+        now: TimestampMs,
+    ) -> Result<Application, StoreError> {
+        dispatch!(self, upsert_application(application, now))
+    }
+
+    /// All applications, by name.
+    pub async fn applications(&self) -> Result<Vec<Application>, StoreError> {
+        dispatch!(self, applications())
+    }
+
+    /// Removes an application with its grants, their subscriptions and tokens.
+    pub async fn remove_application(&self, application: ApplicationId) -> Result<(), StoreError> {
+        dispatch!(self, remove_application(application))
+    }
+
+    /// Writes a grant, matched by application and account. With a notification URL it is also a subscription, named
+    /// `APPLICATION/ACCOUNT`.
+    pub async fn upsert_grant(
+        &self,
+        application: ApplicationId,
+        account: AccountId,
+        folders: Vec<String>,
+        scopes: Vec<String>,
+        now: TimestampMs,
+    ) -> Result<Grant, StoreError> {
+        dispatch!(self, upsert_grant(application, account, folders, scopes, now))
+    }
+
+    /// All grants.
+    pub async fn grants(&self) -> Result<Vec<Grant>, StoreError> {
+        dispatch!(self, grants())
+    }
+
+    /// Writes a subscription, matched by name. What it is owed stays owed.
+    pub async fn upsert_subscription(
+        &self,
+        subscription: NewSubscription,
+        now: TimestampMs,
+    ) -> Result<Subscription, StoreError> {
+        dispatch!(self, upsert_subscription(subscription, now))
+    }
+
+    /// All subscriptions, by name.
+    pub async fn subscriptions(&self) -> Result<Vec<Subscription>, StoreError> {
+        dispatch!(self, subscriptions())
+    }
+
+    /// Pauses, resumes or disables a subscription.
+    pub async fn set_subscription_status(
+        &self,
+        subscription: SubscriptionId,
+        status: SubscriptionStatus,
+        reason: Option<String>,
+    ) -> Result<(), StoreError> {
+        dispatch!(self, set_subscription_status(subscription, status, reason))
+    }
+
+    /// Removes a subscription with all it is owed.
+    pub async fn remove_subscription(&self, subscription: SubscriptionId) -> Result<(), StoreError> {
+        dispatch!(self, remove_subscription(subscription))
+    }
+
+    /// Keeps tokens, and forgets those that ended before `now`.
+    pub async fn add_tokens(&self, tokens: Vec<Token>, now: TimestampMs) -> Result<(), StoreError> {
+        dispatch!(self, add_tokens(tokens, now))
+    }
+
+    /// The token with this hash and the grant it speaks for, whether or not it has ended.
+    pub async fn token(&self, hash: [u8; 32]) -> Result<Option<(Token, Grant)>, StoreError> {
+        dispatch!(self, token(hash))
+    }
+
+    // --- files and the journal
+
+    /// Judges arrivals in order, and writes the events, the files' rows and what every matching subscription is
+    /// owed, in one commit. The answers stand in the order of the arrivals.
+    pub async fn record(
+        &self,
+        arrivals: Vec<Arrival>,
+        now: TimestampMs,
+        ids: FreshIds,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        dispatch!(self, record(arrivals, now, ids))
+    }
+
+    /// The file at a path.
+    pub async fn file_at(&self, account: AccountId, path: FilePath) -> Result<Option<StoredFile>, StoreError> {
+        dispatch!(self, file_at(account, path))
+    }
+
+    /// The files of an account whose row has this inode number.
+    pub async fn files_with_inode(&self, account: AccountId, inode: u64) -> Result<Vec<StoredFile>, StoreError> {
+        dispatch!(self, files_with_inode(account, inode))
+    }
+
+    /// At most `limit` files of an account in byte order of their paths, after `after`, below the directory `below`.
+    pub async fn files(
+        &self,
+        account: AccountId,
+        below: Option<FilePath>,
+        after: Option<FilePath>,
+        limit: u32,
+    ) -> Result<Vec<StoredFile>, StoreError> {
+        dispatch!(self, files(account, below, after, limit))
+    }
+
+    /// At most `limit` files below the directory `below` in byte order of their paths, leaving out the first `skip`.
+    pub async fn files_page(
+        &self,
+        account: AccountId,
+        below: FilePath,
+        skip: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredFile>, StoreError> {
+        dispatch!(self, files_page(account, below, skip, limit))
+    }
+
+    /// The files whose newest arrival was recorded in or after the second `since`, newest first, then by id, newest
+    /// first.
+    pub async fn recent(&self, account: AccountId, since: TimestampSecs) -> Result<Vec<StoredFile>, StoreError> {
+        dispatch!(self, recent(account, since))
+    }
+
+    /// Takes in that the account's Nextcloud consumer was shown everything up to the second `newest`: the `since` of
+    /// its next notifications. Never goes back.
+    pub async fn acknowledge_recent(&self, account: AccountId, newest: TimestampSecs) -> Result<(), StoreError> {
+        dispatch!(self, acknowledge_recent(account, newest))
+    }
+
+    /// At most `limit` events after the cursor. The cursor answered skips no event, also none that commits late.
+    pub async fn changes(&self, of: ChangesOf, after: Cursor, limit: u32) -> Result<Changes, StoreError> {
+        dispatch!(self, changes(of, after, limit))
+    }
+
+    /// The position after the newest event.
+    pub async fn newest(&self) -> Result<Cursor, StoreError> {
+        dispatch!(self, newest())
+    }
+
+    /// The state of an account's root; made with `now` when it is asked for the first time.
+    pub async fn root_state(&self, account: AccountId, now: TimestampMs) -> Result<RootState, StoreError> {
+        dispatch!(self, root_state(account, now))
+    }
+
+    /// The first scan of an account's root has come to its end.
+    pub async fn set_baseline_done(&self, account: AccountId) -> Result<(), StoreError> {
+        dispatch!(self, set_baseline_done(account))
+    }
+
+    // --- what is owed
+
+    /// Active subscriptions that are owed something, each with the time the first of it is due.
+    pub async fn due(&self) -> Result<Vec<(SubscriptionId, TimestampMs)>, StoreError> {
+        dispatch!(self, due())
+    }
+
+    /// Claims at most `limit` notifications of a subscription that are due and not held by anybody, oldest due
+    /// first, until `now` and `lease`.
+    pub async fn claim(
+        &self,
+        subscription: SubscriptionId,
+        now: TimestampMs,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        dispatch!(self, claim(subscription, now, lease, limit))
+    }
+
+    /// Writes ended attempts and what follows from them, in one commit. Answers which of them still held their
+    /// lease; the others changed nothing.
+    pub async fn settle(
+        &self,
+        settlements: Vec<Settlement>,
+        now: TimestampMs,
+        ids: FreshIds,
+    ) -> Result<Vec<bool>, StoreError> {
+        dispatch!(self, settle(settlements, now, ids))
+    }
+
+    /// A notification.
+    pub async fn notification(&self, id: NotificationId) -> Result<Option<Notification>, StoreError> {
+        dispatch!(self, notification(id))
+    }
+
+    /// The attempts of a notification, first to last.
+    pub async fn attempts(&self, id: NotificationId) -> Result<Vec<Attempt>, StoreError> {
+        dispatch!(self, attempts(id))
+    }
+
+    /// At most `limit` notifications of a subscription, newest first.
+    pub async fn notifications(
+        &self,
+        subscription: SubscriptionId,
+        limit: u32,
+    ) -> Result<Vec<Notification>, StoreError> {
+        dispatch!(self, notifications(subscription, limit))
+    }
+
+    /// Makes dead notifications pending again, due `now`; answers how many.
+    pub async fn replay_dead(&self, subscription: SubscriptionId, now: TimestampMs) -> Result<u64, StoreError> {
+        dispatch!(self, replay_dead(subscription, now))
+    }
+
+    /// A number that changes whenever another process has written accounts, applications or subscriptions.
+    pub async fn revision(&self) -> Result<i64, StoreError> {
+        dispatch!(self, revision())
+    }
+
+    /// Whether the store answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        dispatch!(self, ping())
+    }
+}
