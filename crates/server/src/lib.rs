@@ -2,6 +2,7 @@
 //!
 //! The rooms, and which way things flow, are drawn in `ARCHITECTURE.md`.
 
+pub mod delivery;
 pub mod journal;
 pub mod seams;
 pub mod source;
