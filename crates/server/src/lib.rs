@@ -3,6 +3,7 @@
 //! The rooms, and which way things flow, are drawn in `ARCHITECTURE.md`.
 
 pub mod beneath;
+pub mod delivery;
 pub mod http;
 pub mod journal;
 pub mod ops;
