@@ -2,7 +2,10 @@
 //!
 //! The rooms, and which way things flow, are drawn in `ARCHITECTURE.md`.
 
+pub mod beneath;
+pub mod http;
 pub mod journal;
+pub mod ops;
 pub mod seams;
 pub mod source;
 pub mod store;

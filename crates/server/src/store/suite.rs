@@ -1,1 +1,521 @@
+//! The contract of the store's verbs, passed by every engine. It speaks only through the verbs.
 
+use std::time::Duration;
+
+use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
+use filebell_core::event::EventKind;
+use filebell_core::filter::FilterText;
+use filebell_core::id::{AccountId, Cursor, NotificationId, Seq, SubscriptionId};
+use filebell_core::path::FilePath;
+use filebell_core::retry::Step;
+use filebell_core::secret::Secret;
+use filebell_core::subscription::{Protocol, Subscription, SubscriptionStatus};
+use filebell_core::time::{TimestampMs, TimestampSecs};
+use uuid::Uuid;
+
+use super::*;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(60);
+
+/// An engine with one account, and a place to open it again from.
+struct Bench {
+    store: Store,
+    account: AccountId,
+    dir: tempfile::TempDir,
+    key: StoreKey,
+}
+
+fn at(secs: i64) -> TimestampMs {
+    TimestampMs::from_millis(secs * 1000)
+}
+
+fn ids() -> FreshIds {
+    Box::new(|| Uuid::from_u128(u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..))))
+}
+
+fn path(text: &str) -> FilePath {
+    FilePath::from_bytes(text.as_bytes()).unwrap()
+}
+
+fn new_account(name: &str) -> NewAccount {
+    NewAccount {
+        name: name.into(),
+        password_hash: Some("$argon2id$".into()),
+        root: Some("/srv".into()),
+        customer_url: "https://x3.example.com".into(),
+        customer_id: "cfg-1".into(),
+        customer_code: "acme".into(),
+        managed: false,
+    }
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = StoreKey::generate().unwrap();
+        let store = Store::open_sqlite(dir.path(), key.clone()).await.unwrap();
+        let account = store.upsert_account(new_account("test2"), at(0)).await.unwrap().id;
+        Self { store, account, dir, key }
+    }
+
+    async fn reopened(self) -> Self {
+        let Self { store, account, dir, key } = self;
+        drop(store);
+        let store = Store::open_sqlite(dir.path(), key.clone()).await.unwrap();
+        Self { store, account, dir, key }
+    }
+
+    async fn subscribe(&self, name: &str, protocol: NewProtocol, min_interval: Duration) -> SubscriptionId {
+        let new = NewSubscription {
+            name: name.into(),
+            account: self.account,
+            protocol,
+            url: "http://127.0.0.1:9/hook".into(),
+            key: Secret::new("4fdab231"),
+            min_interval,
+            filter: FilterText::default(),
+            managed: false,
+        };
+        self.store.upsert_subscription(new, at(0)).await.unwrap().id
+    }
+
+    async fn coalescing(&self) -> SubscriptionId {
+        self.subscribe("rdm", NewProtocol::Nextcloud("cloud:test2".into()), INTERVAL).await
+    }
+
+    async fn per_event(&self) -> SubscriptionId {
+        self.subscribe("each", NewProtocol::Standard, Duration::ZERO).await
+    }
+
+    fn seen(&self, at: &str, content: u8) -> Arrival {
+        self.seen_as(at, content, Announce::News, None)
+    }
+
+    fn seen_as(&self, at: &str, content: u8, announce: Announce, moved_from: Option<&str>) -> Arrival {
+        let present = Present {
+            fingerprint: Fingerprint {
+                dev: u64::MAX,
+                inode: 7,
+                birth_ns: Some(1),
+                size: 1,
+                mtime_ns: 1_500_000,
+                ctime_ns: i64::from(content),
+            },
+            version: Version { sha256: [content; 32], md5: [content; 16], size: 1 },
+            completeness: Completeness::Leased,
+            moved_from: moved_from.map(path),
+            announce,
+        };
+        Arrival {
+            account: self.account,
+            path: path(at),
+            claim: Claim::Present(present),
+            source: SourceKind::Folder,
+            user: "test2".into(),
+        }
+    }
+
+    fn gone(&self, at: &str) -> Arrival {
+        Arrival { claim: Claim::Gone, ..self.seen(at, 0) }
+    }
+
+    async fn record(&self, secs: i64, arrivals: Vec<Arrival>) -> Vec<Recorded> {
+        self.store.record(arrivals, at(secs), ids()).await.unwrap()
+    }
+
+    async fn arrive(&self, secs: i64, name: &str) {
+        self.record(secs, vec![self.seen(name, 1)]).await;
+    }
+
+    async fn events(&self) -> Vec<(EventKind, String)> {
+        let changes = self.store.changes(ChangesOf::default(), Cursor::after(Seq::ZERO), 1000).await.unwrap();
+        changes.events.iter().map(|event| (event.kind, event.path.to_text().into_owned())).collect()
+    }
+
+    async fn claim(&self, secs: i64, subscription: SubscriptionId) -> Vec<Claimed> {
+        self.store.claim(subscription, at(secs), LEASE, 100).await.unwrap()
+    }
+
+    async fn settle(&self, secs: i64, claimed: &Claimed, step: Step) -> bool {
+        let settlement = Settlement {
+            claimed: claimed.clone(),
+            step,
+            body: b"body".to_vec(),
+            attempt: Attempt {
+                started_at: at(secs),
+                took: Duration::from_millis(3),
+                status: (step == Step::Delivered).then_some(204),
+                detail: (step != Step::Delivered).then(|| "refused".into()),
+            },
+        };
+        self.store.settle(vec![settlement], at(secs), ids()).await.unwrap().pop().unwrap()
+    }
+
+    async fn state(&self, id: NotificationId) -> NotificationState {
+        self.store.notification(id).await.unwrap().unwrap().state
+    }
+
+    async fn due(&self, subscription: SubscriptionId) -> Option<TimestampMs> {
+        self.store.due().await.unwrap().into_iter().find(|(id, _)| *id == subscription).map(|(_, at)| at)
+    }
+
+    async fn subscription(&self, id: SubscriptionId) -> Subscription {
+        self.store.subscriptions().await.unwrap().into_iter().find(|one| one.id == id).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_content_is_one_event_and_anything_else_is_none() {
+    let bench = Bench::new().await;
+    for content in [1, 1, 2, 1] {
+        bench.record(1, vec![bench.seen("/a", content)]).await;
+    }
+    bench.record(1, vec![bench.gone("/a"), bench.gone("/a")]).await;
+    use EventKind::{Created, Deleted, Updated};
+    let kinds: Vec<_> = bench.events().await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [Created, Updated, Updated, Deleted]);
+    assert_eq!(bench.store.file_at(bench.account, path("/a")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_file_keeps_its_id_over_rewrites_and_moves_and_never_gives_it_on() {
+    let bench = Bench::new().await;
+    let Recorded::Event { file, .. } = bench.record(1, vec![bench.seen("/a", 1)]).await[0] else { panic!() };
+    bench.record(2, vec![bench.seen("/a", 2)]).await;
+    bench.record(3, vec![bench.seen_as("/b", 2, Announce::News, Some("/a"))]).await;
+    let moved = bench.store.file_at(bench.account, path("/b")).await.unwrap().unwrap();
+    assert_eq!((moved.id, moved.arrived_at), (file, at(2)), "moving is not arriving");
+    assert_eq!(bench.store.file_at(bench.account, path("/a")).await.unwrap(), None);
+    let changes = bench.store.changes(ChangesOf::default(), Cursor::after(Seq::ZERO), 10).await.unwrap();
+    let last = changes.events.last().unwrap();
+    assert_eq!((last.kind, last.previous_path.clone()), (EventKind::Moved, Some(path("/a"))));
+    bench.record(4, vec![bench.gone("/b")]).await;
+    let Recorded::Event { file: next, .. } = bench.record(5, vec![bench.seen("/b", 2)]).await[0] else { panic!() };
+    assert_ne!(next, file);
+}
+
+#[tokio::test]
+async fn a_baseline_is_kept_and_not_told() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.record(1, vec![bench.seen_as("/old", 1, Announce::Baseline, None)]).await;
+    assert_eq!(bench.events().await, []);
+    assert_eq!(bench.due(subscription).await, None);
+    assert!(bench.store.file_at(bench.account, path("/old")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn rows_come_back_as_they_went_in() {
+    let bench = Bench::new().await;
+    let odd = FilePath::from_bytes(b"/S/\xff\n.txt").unwrap();
+    let arrival = Arrival { path: odd.clone(), ..bench.seen("/x", 9) };
+    bench.record(7, vec![arrival.clone()]).await;
+    let Claim::Present(present) = &arrival.claim else { panic!() };
+    let stored = bench.store.file_at(bench.account, odd.clone()).await.unwrap().unwrap();
+    assert_eq!((stored.fingerprint, stored.version), (present.fingerprint, present.version));
+    assert_eq!(bench.store.files_with_inode(bench.account, 7).await.unwrap(), [stored]);
+    let event = bench.store.changes(ChangesOf::default(), Cursor::after(Seq::ZERO), 1).await.unwrap().events.remove(0);
+    assert_eq!((event.path, event.version, event.recorded_at), (odd, Some(present.version), at(7)));
+    assert_eq!((event.mtime_ms, event.completeness), (Some(1), Some(Completeness::Leased)));
+}
+
+#[tokio::test]
+async fn files_are_listed_in_byte_order_below_their_directory_only() {
+    let bench = Bench::new().await;
+    let names = ["/S/10", "/S/2", "/S/a/b", "/S-1/x", "/S0/x", "/T"];
+    bench.record(1, names.iter().map(|name| bench.seen(name, 1)).collect()).await;
+    let texts =
+        |files: Vec<StoredFile>| -> Vec<String> { files.iter().map(|file| file.path.to_text().into_owned()).collect() };
+    let below = || Some(path("/S"));
+    assert_eq!(texts(bench.store.files(bench.account, below(), None, 10).await.unwrap()), ["/S/10", "/S/2", "/S/a/b"]);
+    assert_eq!(texts(bench.store.files(bench.account, below(), Some(path("/S/10")), 1).await.unwrap()), ["/S/2"]);
+    assert_eq!(texts(bench.store.files_page(bench.account, path("/S"), 2, 10).await.unwrap()), ["/S/a/b"]);
+    assert_eq!(texts(bench.store.files(bench.account, None, None, 2).await.unwrap()), ["/S-1/x", "/S/10"]);
+}
+
+#[tokio::test]
+async fn recent_is_inclusive_newest_first_and_one_entry_a_file() {
+    let bench = Bench::new().await;
+    bench.record(10, vec![bench.seen("/a", 1), bench.seen("/b", 1)]).await;
+    bench.record(12, vec![bench.seen("/a", 2), bench.seen("/c", 1)]).await;
+    let since = |secs| bench.store.recent(bench.account, TimestampSecs::from_secs(secs));
+    let names = |files: Vec<StoredFile>| files.iter().map(|file| file.path.to_text().into_owned()).collect::<Vec<_>>();
+    assert_eq!(names(since(10).await.unwrap()), ["/c", "/a", "/b"]);
+    assert_eq!(names(since(12).await.unwrap()), ["/c", "/a"]);
+    assert_eq!(names(since(13).await.unwrap()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_cursor_skips_nothing() {
+    let bench = Bench::new().await;
+    let other = bench.store.upsert_account(new_account("other"), at(0)).await.unwrap().id;
+    for number in 0..5 {
+        bench.arrive(1, &format!("/S/{number}")).await;
+        bench.record(1, vec![Arrival { account: other, ..bench.seen("/T/x", number) }]).await;
+        bench.arrive(1, &format!("/T/{number}")).await;
+    }
+    let of = ChangesOf { account: Some(bench.account), folders: Some(vec!["S".into()]) };
+    let (mut cursor, mut seen) = (Cursor::after(Seq::ZERO), Vec::new());
+    loop {
+        let page = bench.store.changes(of.clone(), cursor, 2).await.unwrap();
+        seen.extend(page.events.iter().map(|event| event.path.to_text().into_owned()));
+        cursor = page.next;
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, ["/S/0", "/S/1", "/S/2", "/S/3", "/S/4"]);
+    assert_eq!(bench.store.changes(of, cursor, 2).await.unwrap().next, cursor);
+    assert_eq!(bench.store.newest().await.unwrap().seq(), Seq::new(15));
+}
+
+#[tokio::test]
+async fn each_event_is_owed_once_to_who_wants_each() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.record(1, vec![bench.seen("/a", 1), bench.seen("/b", 1), bench.gone("/a")]).await;
+    assert_eq!(bench.due(subscription).await, Some(at(1)));
+    let claimed = bench.claim(1, subscription).await;
+    assert_eq!(claimed.len(), 2, "a deletion is not wanted by default");
+    assert!(claimed.iter().all(|one| one.last.ordinal - one.after.ordinal == 1));
+    assert_eq!(bench.claim(1, subscription).await.len(), 0, "what is held is not claimed again");
+    for one in &claimed {
+        assert!(bench.settle(1, one, Step::Delivered).await);
+        assert_eq!(bench.state(one.notification).await, NotificationState::Delivered);
+    }
+    assert_eq!(bench.due(subscription).await, None);
+}
+
+#[tokio::test]
+async fn a_burst_is_told_at_its_start_and_at_the_end_of_the_interval() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    bench.arrive(100, "/a").await;
+    let first = bench.claim(100, subscription).await.remove(0);
+    bench.arrive(100, "/b").await;
+    assert_eq!(bench.state(first.notification).await, NotificationState::Pending);
+    assert!(bench.settle(101, &first, Step::Delivered).await);
+    bench.arrive(102, "/c").await;
+    assert_eq!(bench.due(subscription).await, Some(at(111)));
+    assert_eq!(bench.claim(110, subscription).await.len(), 0, "not before its time");
+    let trailing = bench.claim(111, subscription).await.remove(0);
+    assert_eq!(trailing.after, first.last, "what came while the first was under way is in the second");
+    assert_eq!(trailing.last.ordinal, 3);
+    assert!(bench.settle(111, &trailing, Step::Delivered).await);
+    assert_eq!(bench.due(subscription).await, None);
+}
+
+#[tokio::test]
+async fn what_failed_keeps_its_bytes_and_waits() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    bench.arrive(100, "/a").await;
+    let first = bench.claim(100, subscription).await.remove(0);
+    assert_eq!((first.attempts, &first.body), (0, &None));
+    assert!(bench.settle(100, &first, Step::Again(at(105))).await);
+    bench.arrive(101, "/b").await;
+    assert_eq!(bench.due(subscription).await, Some(at(110)), "no retry inside the interval");
+    let again = bench.claim(110, subscription).await.remove(0);
+    assert_eq!((again.notification, again.last), (first.notification, first.last));
+    assert_eq!((again.attempts, again.body.as_deref()), (1, Some(b"body".as_slice())));
+    assert!(bench.settle(110, &again, Step::Delivered).await);
+    assert_eq!(bench.due(subscription).await, Some(at(120)));
+    let attempts = bench.store.attempts(first.notification).await.unwrap();
+    assert_eq!(attempts.iter().map(|one| one.status).collect::<Vec<_>>(), [None, Some(204)]);
+}
+
+#[tokio::test]
+async fn what_died_stands_and_is_covered_by_the_next() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    bench.arrive(100, "/a").await;
+    let first = bench.claim(100, subscription).await.remove(0);
+    bench.settle(100, &first, Step::Dead).await;
+    assert_eq!(bench.state(first.notification).await, NotificationState::Dead);
+    bench.arrive(200, "/b").await;
+    let next = bench.claim(200, subscription).await.remove(0);
+    assert_eq!(next.after, first.after);
+    bench.settle(200, &next, Step::Delivered).await;
+    assert_eq!(bench.state(first.notification).await, NotificationState::Superseded);
+}
+
+#[tokio::test]
+async fn the_dead_can_be_replayed() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.record(1, vec![bench.seen("/a", 1), bench.seen("/b", 1)]).await;
+    for one in bench.claim(1, subscription).await {
+        bench.settle(1, &one, Step::Dead).await;
+    }
+    assert_eq!(bench.due(subscription).await, None);
+    assert_eq!(bench.store.replay_dead(subscription, at(5)).await.unwrap(), 2);
+    let again = bench.claim(5, subscription).await;
+    assert_eq!(again.len(), 2);
+    assert!(again.iter().all(|one| one.attempts == 0 && one.body.is_some()));
+}
+
+#[tokio::test]
+async fn a_lease_fences() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.arrive(1, "/a").await;
+    let stale = bench.claim(1, subscription).await.remove(0);
+    let late = 1 + i64::try_from(LEASE.as_secs()).unwrap();
+    let fresh = bench.claim(late, subscription).await.remove(0);
+    assert_eq!(stale.notification, fresh.notification);
+    assert!(!bench.settle(late, &stale, Step::Delivered).await);
+    assert_eq!(bench.state(fresh.notification).await, NotificationState::Pending);
+    assert!(bench.settle(late, &fresh, Step::Delivered).await);
+    assert!(!bench.settle(late, &fresh, Step::Delivered).await, "a claim is used up by settling");
+}
+
+#[tokio::test]
+async fn a_pause_keeps_what_is_owed() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    let set = |status| bench.store.set_subscription_status(subscription, status, None);
+    set(SubscriptionStatus::Paused).await.unwrap();
+    bench.arrive(1, "/a").await;
+    assert_eq!(bench.due(subscription).await, None);
+    assert_eq!(bench.claim(1, subscription).await.len(), 0);
+    set(SubscriptionStatus::Active).await.unwrap();
+    assert_eq!(bench.claim(2, subscription).await.len(), 1);
+}
+
+#[tokio::test]
+async fn gone_disables_and_keeps_what_is_owed() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.arrive(1, "/a").await;
+    let claimed = bench.claim(1, subscription).await.remove(0);
+    assert!(bench.settle(1, &claimed, Step::Disable).await);
+    let stands = bench.subscription(subscription).await;
+    assert_eq!(stands.status, SubscriptionStatus::Disabled);
+    assert!(stands.status_reason.unwrap().contains("410"));
+    assert_eq!(bench.state(claimed.notification).await, NotificationState::Pending);
+}
+
+#[tokio::test]
+async fn since_is_never_later_than_what_is_untold() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    bench.arrive(100, "/a").await;
+    let first = bench.claim(100, subscription).await.remove(0);
+    assert_eq!(first.since, TimestampSecs::from_secs(0), "nothing was ever shown");
+    bench.settle(100, &first, Step::Delivered).await;
+    bench.arrive(105, "/b").await;
+    bench.store.acknowledge_recent(bench.account, TimestampSecs::from_secs(200)).await.unwrap();
+    bench.store.acknowledge_recent(bench.account, TimestampSecs::from_secs(100)).await.unwrap();
+    let second = bench.claim(110, subscription).await.remove(0);
+    assert_eq!(second.since, TimestampSecs::from_secs(105));
+    bench.settle(110, &second, Step::Delivered).await;
+    bench.arrive(300, "/c").await;
+    assert_eq!(bench.claim(300, subscription).await[0].since, TimestampSecs::from_secs(200));
+}
+
+#[tokio::test]
+async fn a_restart_resumes_exactly_and_repeats_only_the_same() {
+    let bench = Bench::new().await;
+    let (coalescing, per_event) = (bench.coalescing().await, bench.per_event().await);
+    bench.arrive(100, "/a").await;
+    let sent = bench.claim(100, coalescing).await.remove(0);
+    let each = bench.claim(100, per_event).await.remove(0);
+    // The process dies between the POST and its record.
+    let bench = bench.reopened().await;
+    bench.arrive(101, "/b").await;
+    let again = bench.claim(101, coalescing).await.remove(0);
+    assert_eq!((again.notification, again.last), (sent.notification, sent.last), "same id, same events");
+    assert_eq!(bench.claim(101, per_event).await[0].notification, each.notification);
+    bench.settle(101, &again, Step::Delivered).await;
+    assert_eq!(bench.due(coalescing).await, Some(at(111)));
+}
+
+#[tokio::test]
+async fn a_grant_with_a_notification_url_is_a_subscription() {
+    let bench = Bench::new().await;
+    let new = NewApplication {
+        name: "ledger".into(),
+        application_id: "3d7a1c52".into(),
+        client_id: "5b2f6f0e".into(),
+        client_secret_hash: Some("$argon2id$".into()),
+        redirect_urls: vec!["http://127.0.0.1:1/callback".into()],
+        notification_url: Some("http://127.0.0.1:1/notification".into()),
+        signature_encoding: "base64".into(),
+        managed: true,
+    };
+    let application = bench.store.upsert_application(new.clone(), at(0)).await.unwrap();
+    let scopes = vec!["api.dataDelivery".into()];
+    let grant =
+        bench.store.upsert_grant(application.id, bench.account, vec!["SEED".into()], scopes, at(0)).await.unwrap();
+    bench.record(1, vec![bench.seen("/SEED/a", 1), bench.seen("/b", 1)]).await;
+    let subscription = bench.store.subscriptions().await.unwrap().remove(0);
+    assert_eq!(subscription.name, "ledger/test2");
+    let Protocol::SageX3 { client_id, customer, .. } = &subscription.protocol else { panic!() };
+    assert_eq!((client_id.as_str(), customer.code.as_str()), ("5b2f6f0e", "acme"));
+    assert_eq!(bench.claim(1, subscription.id).await.len(), 1, "only what lies in a granted folder");
+
+    let token = Token { hash: [7; 32], kind: TokenKind::Access, grant: grant.id, expires_at: at(300) };
+    bench.store.add_tokens(vec![token.clone()], at(1)).await.unwrap();
+    assert_eq!(bench.store.token([7; 32]).await.unwrap(), Some((token, grant)));
+    bench.store.add_tokens(Vec::new(), at(300)).await.unwrap();
+    assert_eq!(bench.store.token([7; 32]).await.unwrap(), None, "what has ended is forgotten");
+
+    let elsewhere = NewApplication { notification_url: Some("http://127.0.0.1:2/n".into()), ..new.clone() };
+    bench.store.upsert_application(elsewhere, at(2)).await.unwrap();
+    assert_eq!(bench.subscription(subscription.id).await.endpoint.to_string(), "http://127.0.0.1:2/n");
+    let again = NewApplication { name: "other".into(), application_id: "x".into(), ..new };
+    assert!(matches!(bench.store.upsert_application(again, at(2)).await, Err(StoreError::Exists(_))));
+    bench.store.remove_application(application.id).await.unwrap();
+    assert!(bench.store.subscriptions().await.unwrap().is_empty());
+    assert!(bench.store.grants().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn writing_again_changes_what_was_given_and_keeps_the_rest() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    bench.arrive(1, "/a").await;
+    assert_eq!(bench.coalescing().await, subscription);
+    assert_eq!(bench.claim(1, subscription).await.len(), 1, "what is owed stays owed");
+    let revision = bench.store.revision().await.unwrap();
+    let kept = NewAccount { password_hash: None, ..new_account("test2") };
+    let account = bench.store.upsert_account(kept, at(1)).await.unwrap();
+    assert_eq!((account.id, account.password_hash.as_deref()), (bench.account, Some("$argon2id$")));
+    assert_ne!(bench.store.revision().await.unwrap(), revision);
+    let state = bench.store.root_state(bench.account, at(5)).await.unwrap();
+    assert_eq!((state.first_seen_at, state.baseline_done), (at(5), false));
+    bench.store.set_baseline_done(bench.account).await.unwrap();
+    bench.store.upsert_account(new_account("test2"), at(6)).await.unwrap();
+    let state = bench.store.root_state(bench.account, at(9)).await.unwrap();
+    assert_eq!((state.first_seen_at, state.baseline_done), (at(5), true));
+    let elsewhere = NewAccount { root: Some("/other".into()), ..new_account("test2") };
+    bench.store.upsert_account(elsewhere, at(6)).await.unwrap();
+    let state = bench.store.root_state(bench.account, at(9)).await.unwrap();
+    assert_eq!((state.first_seen_at, state.baseline_done), (at(9), false), "another root is a new root");
+}
+
+#[tokio::test]
+async fn a_removed_account_leaves_nothing_behind() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.arrive(1, "/a").await;
+    let claimed = bench.claim(1, subscription).await.remove(0);
+    bench.store.remove_account(bench.account).await.unwrap();
+    assert_eq!(bench.events().await, []);
+    assert!(!bench.settle(1, &claimed, Step::Delivered).await);
+    assert!(matches!(bench.store.remove_account(bench.account).await, Err(StoreError::Missing(_))));
+}
+
+#[tokio::test]
+async fn a_secret_is_not_in_the_file_and_not_read_with_another_key() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    assert_eq!(bench.subscription(subscription).await.key, Secret::new("4fdab231"));
+    for entry in std::fs::read_dir(bench.dir.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(8).any(|part| part == b"4fdab231"));
+    }
+    let other = Store::open_sqlite(bench.dir.path(), StoreKey::generate().unwrap()).await.unwrap();
+    assert!(matches!(other.subscriptions().await, Err(StoreError::WrongKey)));
+}

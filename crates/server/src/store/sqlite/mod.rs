@@ -1,163 +1,207 @@
-//! stub
-use super::*;
+//! The embedded engine: one SQLite file in the data directory.
+//!
+//! One thread writes, in the order it is asked; readers run beside it on their own connections (WAL). Leases live in
+//! memory: only one process serves a data directory, so they need not outlive it, and after a crash there is nothing
+//! to wait for.
+
+mod directory;
+mod events;
+mod owed;
+mod rows;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+
+use filebell_core::id::AccountId;
+use filebell_core::subscription::Subscription;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::{StoreError, StoreKey};
+use owed::Leases;
+
+/// The file in the data directory.
+const FILE: &str = "filebell.db";
+/// Schema changes in order; the number of those applied is the schema version.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/sqlite/0001_start.sql")];
+/// Idle reading connections that are kept.
+const IDLE_READERS_MAX: usize = 4;
+/// How long another process (a command) may hold the write lock before a verb fails.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+type Job = Box<dyn FnOnce(&mut Writer) + Send>;
+
+/// The engine. Cheap to clone.
 #[derive(Clone)]
-pub struct SqliteStore;
+pub struct SqliteStore(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    key: StoreKey,
+    jobs: mpsc::Sender<Job>,
+    readers: Mutex<Vec<Connection>>,
+    leases: Arc<Mutex<Leases>>,
+}
+
+/// What the writing thread owns.
+struct Writer {
+    connection: Connection,
+    key: StoreKey,
+    /// Shared with the claims made on reading connections.
+    leases: Arc<Mutex<Leases>>,
+    /// Every account's subscriptions as of `revision`.
+    subscriptions: HashMap<AccountId, Vec<Arc<Subscription>>>,
+    revision: Option<i64>,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Engine(Box::new(error))
+    }
+}
+
 impl SqliteStore {
-    pub async fn open(_: &Path, _: StoreKey) -> Result<Self, StoreError> {
-        Err(StoreError::Closed)
+    /// Opens or makes the file in `data_dir`, and brings its schema up to date.
+    pub(super) async fn open(data_dir: &Path, key: StoreKey) -> Result<Self, StoreError> {
+        let path = data_dir.join(FILE);
+        let (jobs, asked) = mpsc::channel::<Job>();
+        let leases = Arc::new(Mutex::new(Leases::default()));
+        let mut writer = Writer {
+            connection: connect(&path)?,
+            key: key.clone(),
+            leases: leases.clone(),
+            subscriptions: HashMap::new(),
+            revision: None,
+        };
+        migrate(&mut writer.connection)?;
+        std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || {
+                for job in asked {
+                    job(&mut writer);
+                }
+            })
+            .map_err(|error| StoreError::Engine(Box::new(error)))?;
+        let store = Self(Arc::new(Inner { path, key, jobs, readers: Mutex::new(Vec::new()), leases }));
+        store.write(owed::seal_outstanding).await?;
+        Ok(store)
     }
-    pub async fn upsert_account(&self, _account: NewAccount, _now: TimestampMs) -> Result<Account, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn remove_account(&self, _account: AccountId) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn upsert_application(
+
+    /// Runs one transaction on the writing thread; it is committed, and on disk, if and only if `work` succeeds.
+    async fn write<T: Send + 'static>(
         &self,
-        _application: NewApplication,
-        _now: TimestampMs,
-    ) -> Result<Application, StoreError> {
-        Err(StoreError::Closed)
+        work: impl FnOnce(&Transaction<'_>, &mut WriterState<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.on_writer(move |writer| {
+            let mut state = WriterState {
+                key: &writer.key,
+                leases: &writer.leases,
+                subscriptions: &mut writer.subscriptions,
+                revision: &mut writer.revision,
+            };
+            let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = work(&transaction, &mut state)?;
+            transaction.commit()?;
+            Ok(result)
+        })
+        .await
     }
-    pub async fn applications(&self) -> Result<Vec<Application>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn remove_application(&self, _application: ApplicationId) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn upsert_grant(
+
+    /// Runs `work` on the writing thread, after everything asked before and before everything asked later.
+    async fn on_writer<T: Send + 'static>(
         &self,
-        _application: ApplicationId,
-        _account: AccountId,
-        _folders: Vec<String>,
-        _scopes: Vec<String>,
-        _now: TimestampMs,
-    ) -> Result<Grant, StoreError> {
-        Err(StoreError::Closed)
+        work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |writer| {
+            // Whoever asked may have gone; what was done stands.
+            let _ = answer.send(work(writer));
+        });
+        self.0.jobs.send(job).map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
     }
-    pub async fn grants(&self) -> Result<Vec<Grant>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn upsert_subscription(
+
+    /// Runs `work` on a reading connection beside the writer.
+    async fn read<T: Send + 'static>(
         &self,
-        _subscription: NewSubscription,
-        _now: TimestampMs,
-    ) -> Result<Subscription, StoreError> {
-        Err(StoreError::Closed)
+        work: impl FnOnce(&Connection, &Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = self.0.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let idle = lock(&inner.readers).pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => connect(&inner.path)?,
+            };
+            let result = work(&connection, &inner);
+            let mut readers = lock(&inner.readers);
+            if readers.len() < IDLE_READERS_MAX {
+                readers.push(connection);
+            }
+            result
+        });
+        reading.await.map_err(|error| StoreError::Engine(Box::new(error)))?
     }
-    pub async fn subscriptions(&self) -> Result<Vec<Subscription>, StoreError> {
-        Err(StoreError::Closed)
+
+    /// Whether the store answers.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        self.read(|connection, _| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await
     }
-    pub async fn set_subscription_status(
-        &self,
-        _subscription: SubscriptionId,
-        _status: SubscriptionStatus,
-        _reason: Option<String>,
-    ) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+}
+
+/// What a transaction may use besides the connection.
+struct WriterState<'a> {
+    key: &'a StoreKey,
+    leases: &'a Mutex<Leases>,
+    subscriptions: &'a mut HashMap<AccountId, Vec<Arc<Subscription>>>,
+    revision: &'a mut Option<i64>,
+}
+
+impl WriterState<'_> {
+    /// An account's subscriptions as this transaction sees them.
+    fn subscriptions_of(
+        &mut self,
+        transaction: &Transaction<'_>,
+        account: AccountId,
+    ) -> Result<Vec<Arc<Subscription>>, StoreError> {
+        let revision = directory::revision(transaction)?;
+        if *self.revision != Some(revision) {
+            self.subscriptions.clear();
+            for subscription in directory::subscriptions(transaction, self.key)? {
+                self.subscriptions.entry(subscription.account).or_default().push(Arc::new(subscription));
+            }
+            *self.revision = Some(revision);
+        }
+        Ok(self.subscriptions.get(&account).cloned().unwrap_or_default())
     }
-    pub async fn remove_subscription(&self, _subscription: SubscriptionId) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+}
+
+/// A panic while a lock is held leaves plain data behind, never a half-made state.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > known {
+        return Err(StoreError::TooNew { found, known });
     }
-    pub async fn add_tokens(&self, _tokens: Vec<Token>, _now: TimestampMs) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        transaction.execute_batch(migration)?;
     }
-    pub async fn token(&self, _hash: [u8; 32]) -> Result<Option<(Token, Grant)>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn record(
-        &self,
-        _arrivals: Vec<Arrival>,
-        _now: TimestampMs,
-        _ids: FreshIds,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn file_at(&self, _account: AccountId, _path: FilePath) -> Result<Option<StoredFile>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn files_with_inode(&self, _account: AccountId, _inode: u64) -> Result<Vec<StoredFile>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn files(
-        &self,
-        _account: AccountId,
-        _below: Option<FilePath>,
-        _after: Option<FilePath>,
-        _limit: u32,
-    ) -> Result<Vec<StoredFile>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn files_page(
-        &self,
-        _account: AccountId,
-        _below: FilePath,
-        _skip: u64,
-        _limit: u32,
-    ) -> Result<Vec<StoredFile>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn recent(&self, _account: AccountId, _since: TimestampSecs) -> Result<Vec<StoredFile>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn acknowledge_recent(&self, _account: AccountId, _newest: TimestampSecs) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn changes(&self, _of: ChangesOf, _after: Cursor, _limit: u32) -> Result<Changes, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn newest(&self) -> Result<Cursor, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn root_state(&self, _account: AccountId, _now: TimestampMs) -> Result<RootState, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn set_baseline_done(&self, _account: AccountId) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn due(&self) -> Result<Vec<(SubscriptionId, TimestampMs)>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn claim(
-        &self,
-        _subscription: SubscriptionId,
-        _now: TimestampMs,
-        _lease: Duration,
-        _limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn settle(
-        &self,
-        _settlements: Vec<Settlement>,
-        _now: TimestampMs,
-        _ids: FreshIds,
-    ) -> Result<Vec<bool>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn notification(&self, _id: NotificationId) -> Result<Option<Notification>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn attempts(&self, _id: NotificationId) -> Result<Vec<Attempt>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn notifications(
-        &self,
-        _subscription: SubscriptionId,
-        _limit: u32,
-    ) -> Result<Vec<Notification>, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn replay_dead(&self, _subscription: SubscriptionId, _now: TimestampMs) -> Result<u64, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn revision(&self) -> Result<i64, StoreError> {
-        Err(StoreError::Closed)
-    }
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
-    }
+    transaction.pragma_update(None, "user_version", known)?;
+    Ok(transaction.commit()?)
 }

@@ -1,0 +1,420 @@
+//! Who is who: accounts, applications, grants, subscriptions, tokens.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use filebell_core::endpoint::EndpointUrl;
+use filebell_core::filter::{Filter, FilterText};
+use filebell_core::secret::Secret;
+use filebell_core::subscription::{ProtocolKind, SignatureEncoding, Subscription, SubscriptionStatus};
+use filebell_core::wire::nextcloud;
+use filebell_core::wire::standard::StandardKey;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{ApplicationCaller, Ops, OpsError, passwords};
+use crate::store::{
+    Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Token, TokenKind,
+};
+
+/// How long a refresh token lives: 30 days (Sage X3 protocol, section 3.3).
+const REFRESH_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The longest name of an account, application or subscription, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// An account as it is asked for.
+#[derive(Debug, Clone)]
+pub struct AccountRequest {
+    /// Its name.
+    pub name: String,
+    /// Its password; `None` keeps the one it has.
+    pub password: Option<Secret>,
+    /// The directory its files lie in.
+    pub root: Option<PathBuf>,
+    /// Sage X3 customer URL.
+    pub customer_url: String,
+    /// Sage X3 customer id.
+    pub customer_id: String,
+    /// Sage X3 customer code.
+    pub customer_code: String,
+    /// Declared in the configuration file.
+    pub managed: bool,
+}
+
+/// An application as it is asked for.
+#[derive(Debug, Clone)]
+pub struct ApplicationRequest {
+    /// Its name.
+    pub name: String,
+    /// Its public id; `None` makes one up, or keeps the one it has.
+    pub client_id: Option<String>,
+    /// Its secret; `None` makes one up, or keeps the one it has.
+    pub client_secret: Option<Secret>,
+    /// Where a pairing may return to.
+    pub redirect_urls: Vec<String>,
+    /// Where it is told.
+    pub notification_url: Option<String>,
+    /// How its signatures are written.
+    pub signature_encoding: SignatureEncoding,
+    /// Declared in the configuration file.
+    pub managed: bool,
+}
+
+/// A grant as it is asked for.
+#[derive(Debug, Clone)]
+pub struct GrantRequest {
+    /// The application's name.
+    pub application: String,
+    /// The account's name.
+    pub account: String,
+    /// Which top-level directories.
+    pub folders: Vec<String>,
+    /// What it may do.
+    pub scopes: Vec<String>,
+}
+
+/// A subscription as it is asked for.
+#[derive(Debug, Clone)]
+pub struct SubscriptionRequest {
+    /// Its name.
+    pub name: String,
+    /// The account's name.
+    pub account: String,
+    /// How it is told.
+    pub protocol: ProtocolRequest,
+    /// Where it is told.
+    pub url: String,
+    /// What it is signed with; `None` makes one up.
+    pub key: Option<Secret>,
+    /// The least time between two sends; whole seconds for `nextcloud`.
+    pub min_interval: Duration,
+    /// Which events.
+    pub filter: FilterText,
+    /// Declared in the configuration file.
+    pub managed: bool,
+}
+
+/// A protocol as it is asked for. Sage X3 subscriptions come from grants.
+#[derive(Debug, Clone)]
+pub enum ProtocolRequest {
+    /// Nextcloud's File Upload Notification, with its connection id.
+    Nextcloud {
+        /// Carried verbatim as `id`.
+        connection_id: String,
+    },
+    /// Standard Webhooks.
+    Standard,
+}
+
+/// An access token and its refresh token, shown once.
+#[derive(Debug, Clone)]
+pub struct TokenPair {
+    /// To call the pull side.
+    pub access: Secret,
+    /// To be exchanged for a new pair.
+    pub refresh: Secret,
+    /// What the pair may do, blank-separated.
+    pub scope: String,
+    /// How long the access token lives.
+    pub access_for: Duration,
+}
+
+impl Ops {
+    /// Writes an account, matched by name.
+    pub async fn write_account(&self, request: AccountRequest) -> Result<Account, OpsError> {
+        check_name(&request.name)?;
+        let root = match &request.root {
+            Some(root) => Some(self.check_root(&request.name, root).await?),
+            None => None,
+        };
+        let password_hash = match request.password {
+            Some(password) => Some(hash(password).await?),
+            None => None,
+        };
+        let account = NewAccount {
+            name: request.name,
+            password_hash,
+            root,
+            customer_url: request.customer_url,
+            customer_id: request.customer_id,
+            customer_code: request.customer_code,
+            managed: request.managed,
+        };
+        Ok(self.0.store.upsert_account(account, self.0.seams.now()).await?)
+    }
+
+    /// All accounts, by name.
+    pub async fn accounts(&self) -> Result<Vec<Account>, OpsError> {
+        Ok(self.0.store.accounts().await?)
+    }
+
+    /// The account with this name.
+    pub async fn account(&self, name: &str) -> Result<Account, OpsError> {
+        let directory = self.directory().await?;
+        directory.accounts.get(name).cloned().ok_or_else(|| OpsError::NotFound(format!("account `{name}`")))
+    }
+
+    /// Removes an account with all that filebell knows of it. Its files stay.
+    pub async fn remove_account(&self, name: &str) -> Result<(), OpsError> {
+        let account = self.account(name).await?;
+        if account.managed {
+            return Err(OpsError::Managed(format!("account `{name}`")));
+        }
+        Ok(self.0.store.remove_account(account.id).await?)
+    }
+
+    /// Writes an application, matched by name. Answers it with its client secret, if one was made or given.
+    pub async fn write_application(
+        &self,
+        request: ApplicationRequest,
+    ) -> Result<(Application, Option<Secret>), OpsError> {
+        check_name(&request.name)?;
+        for url in request.redirect_urls.iter().chain(&request.notification_url) {
+            url.parse::<EndpointUrl>()?;
+        }
+        let known = self.applications().await?.into_iter().find(|one| one.name == request.name);
+        let secret = match (request.client_secret, &known) {
+            (Some(secret), _) => Some(secret),
+            (None, Some(_)) => None,
+            (None, None) => Some(random_text("fbs_")?),
+        };
+        let secret_hash = match &secret {
+            Some(secret) => Some(hash(secret.clone()).await?),
+            None => None,
+        };
+        let client_id = request.client_id.or(known.map(|known| known.client_id));
+        let application = NewApplication {
+            name: request.name,
+            application_id: random_uuid()?.to_string(),
+            client_id: client_id.map_or_else(|| random_uuid().map(|uuid| uuid.to_string()), Ok)?,
+            client_secret_hash: secret_hash,
+            redirect_urls: request.redirect_urls,
+            notification_url: request.notification_url,
+            signature_encoding: request.signature_encoding.to_string(),
+            managed: request.managed,
+        };
+        Ok((self.0.store.upsert_application(application, self.0.seams.now()).await?, secret))
+    }
+
+    /// All applications, by name.
+    pub async fn applications(&self) -> Result<Vec<Application>, OpsError> {
+        Ok(self.0.store.applications().await?)
+    }
+
+    /// The application with this name.
+    pub async fn application(&self, name: &str) -> Result<Application, OpsError> {
+        let found = self.applications().await?.into_iter().find(|one| one.name == name);
+        found.ok_or_else(|| OpsError::NotFound(format!("application `{name}`")))
+    }
+
+    /// Removes an application with its grants and tokens.
+    pub async fn remove_application(&self, name: &str) -> Result<(), OpsError> {
+        let application = self.application(name).await?;
+        if application.managed {
+            return Err(OpsError::Managed(format!("application `{name}`")));
+        }
+        Ok(self.0.store.remove_application(application.id).await?)
+    }
+
+    /// Writes a grant, matched by application and account.
+    pub async fn write_grant(&self, request: GrantRequest) -> Result<Grant, OpsError> {
+        let application = self.application(&request.application).await?;
+        let account = self.account(&request.account).await?;
+        Filter::new(FilterText { folders: request.folders.clone(), ..FilterText::default() })?;
+        let now = self.0.seams.now();
+        Ok(self.0.store.upsert_grant(application.id, account.id, request.folders, request.scopes, now).await?)
+    }
+
+    /// All grants.
+    pub async fn grants(&self) -> Result<Vec<Grant>, OpsError> {
+        Ok(self.0.store.grants().await?)
+    }
+
+    /// Writes a subscription, matched by name. Answers it with its key.
+    pub async fn write_subscription(&self, request: SubscriptionRequest) -> Result<Subscription, OpsError> {
+        check_name(&request.name)?;
+        request.url.parse::<EndpointUrl>()?;
+        Filter::new(request.filter.clone())?;
+        let account = self.account(&request.account).await?;
+        let kind = match request.protocol {
+            ProtocolRequest::Nextcloud { .. } => ProtocolKind::Nextcloud,
+            ProtocolRequest::Standard => ProtocolKind::Standard,
+        };
+        let key = match request.key {
+            Some(key) => key,
+            None => generate_key(kind)?,
+        };
+        let wrong_key = |error: &dyn std::error::Error| OpsError::Key(error.to_string());
+        let (protocol, key) = match request.protocol {
+            ProtocolRequest::Nextcloud { connection_id } => {
+                let key = nextcloud::common_key(key.expose()).map_err(|error| wrong_key(&error))?;
+                (NewProtocol::Nextcloud(connection_id), key)
+            }
+            ProtocolRequest::Standard => {
+                let key = StandardKey::parse(&key).map_err(|error| wrong_key(&error))?;
+                (NewProtocol::Standard, key.to_text())
+            }
+        };
+        let subscription = NewSubscription {
+            name: request.name,
+            account: account.id,
+            protocol,
+            url: request.url,
+            key,
+            min_interval: request.min_interval,
+            filter: request.filter,
+            managed: request.managed,
+        };
+        Ok(self.0.store.upsert_subscription(subscription, self.0.seams.now()).await?)
+    }
+
+    /// All subscriptions, by name.
+    pub async fn subscriptions(&self) -> Result<Vec<Subscription>, OpsError> {
+        Ok(self.0.store.subscriptions().await?)
+    }
+
+    /// The subscription with this name.
+    pub async fn subscription(&self, name: &str) -> Result<Subscription, OpsError> {
+        let found = self.subscriptions().await?.into_iter().find(|one| one.name == name);
+        found.ok_or_else(|| OpsError::NotFound(format!("subscription `{name}`")))
+    }
+
+    /// Pauses or resumes a subscription. What it is owed is kept.
+    pub async fn set_subscription_status(&self, name: &str, status: SubscriptionStatus) -> Result<(), OpsError> {
+        let subscription = self.subscription(name).await?;
+        Ok(self.0.store.set_subscription_status(subscription.id, status, None).await?)
+    }
+
+    /// Removes a subscription with all it is owed.
+    pub async fn remove_subscription(&self, name: &str) -> Result<(), OpsError> {
+        let subscription = self.subscription(name).await?;
+        if subscription.managed {
+            return Err(OpsError::Managed(format!("subscription `{name}`")));
+        }
+        Ok(self.0.store.remove_subscription(subscription.id).await?)
+    }
+
+    /// Makes the dead notifications of a subscription pending again; answers how many.
+    pub async fn replay_dead(&self, name: &str) -> Result<u64, OpsError> {
+        let subscription = self.subscription(name).await?;
+        Ok(self.0.store.replay_dead(subscription.id, self.0.seams.now()).await?)
+    }
+
+    /// Makes a pair of tokens for what an account granted an application.
+    pub async fn issue_tokens(
+        &self,
+        application: &str,
+        account: &str,
+        access_for: Duration,
+    ) -> Result<TokenPair, OpsError> {
+        let (application, account) = (self.application(application).await?, self.account(account).await?);
+        let grants = self.grants().await?;
+        let grant = grants
+            .iter()
+            .find(|grant| (grant.application, grant.account) == (application.id, account.id))
+            .ok_or_else(|| OpsError::NotFound(format!("grant of `{}` to `{}`", account.name, application.name)))?;
+        let (access, refresh) = (random_text("fba_")?, random_text("fbr_")?);
+        let now = self.0.seams.now();
+        let token = |secret: &Secret, kind, life| Token {
+            hash: token_hash(secret),
+            kind,
+            grant: grant.id,
+            expires_at: now.after(life),
+        };
+        let tokens =
+            vec![token(&access, TokenKind::Access, access_for), token(&refresh, TokenKind::Refresh, REFRESH_FOR)];
+        self.0.store.add_tokens(tokens, now).await?;
+        Ok(TokenPair { access, refresh, scope: scope_text(grant), access_for })
+    }
+
+    /// Whoever an access token speaks for.
+    pub(super) async fn access_token(&self, token: &Secret) -> Result<ApplicationCaller, OpsError> {
+        let (token, grant) = self.0.store.token(token_hash(token)).await?.ok_or(OpsError::Credentials)?;
+        if token.kind != TokenKind::Access {
+            return Err(OpsError::Credentials);
+        }
+        if token.expires_at <= self.0.seams.now() {
+            return Err(OpsError::Expired);
+        }
+        let directory = self.directory().await?;
+        let application = directory.applications.get(&grant.application).cloned().ok_or(OpsError::Credentials)?;
+        let account = directory.account_names.get(&grant.account).and_then(|name| directory.accounts.get(name));
+        let account = account.cloned().ok_or(OpsError::Credentials)?;
+        Ok(ApplicationCaller { application, account, grant })
+    }
+
+    /// A root must be a directory of its own: two accounts never see one file.
+    async fn check_root(&self, name: &str, root: &Path) -> Result<PathBuf, OpsError> {
+        let wrong = |why: String| OpsError::Root { root: root.display().to_string(), why };
+        let real = std::fs::canonicalize(root).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => wrong("does not exist; make it first (mkdir -p)".into()),
+            _ => wrong(format!("cannot be opened: {error}")),
+        })?;
+        if !real.is_dir() {
+            return Err(wrong("is not a directory".into()));
+        }
+        for other in self.accounts().await?.iter().filter(|other| other.name != name) {
+            if let Some(taken) =
+                other.root.as_deref().filter(|taken| real.starts_with(taken) || taken.starts_with(&real))
+            {
+                let (taken, other) = (taken.display(), &other.name);
+                return Err(wrong(format!(
+                    "overlaps {taken}, the root of account `{other}`; give each account a directory of its own"
+                )));
+            }
+        }
+        Ok(real)
+    }
+}
+
+/// A fresh key for a protocol: 32 hex digits for `nextcloud`, `whsec_…` for `standard`.
+pub fn generate_key(kind: ProtocolKind) -> Result<Secret, OpsError> {
+    match kind {
+        ProtocolKind::Nextcloud => Ok(Secret::new(hex::encode(random_bytes::<16>()?))),
+        ProtocolKind::Standard | ProtocolKind::SageX3 => {
+            let key = StandardKey::from_bytes(random_bytes::<32>()?.to_vec());
+            key.map(|key| key.to_text()).map_err(|error| OpsError::Key(error.to_string()))
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), OpsError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._@-".contains(&b);
+    let begins_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if begins_well && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain) {
+        Ok(())
+    } else {
+        Err(OpsError::Name(name.to_owned()))
+    }
+}
+
+/// The scopes and folders of a grant as one blank-separated text (Sage X3 protocol, section 3.2).
+fn scope_text(grant: &Grant) -> String {
+    let folders = grant.folders.iter().map(|folder| format!("folder.{folder}"));
+    grant.scopes.iter().cloned().chain(folders).collect::<Vec<_>>().join(" ")
+}
+
+fn token_hash(token: &Secret) -> [u8; 32] {
+    Sha256::digest(token.expose().as_bytes()).into()
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], OpsError> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| OpsError::NoRandomness)?;
+    Ok(bytes)
+}
+
+fn random_text(prefix: &str) -> Result<Secret, OpsError> {
+    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?))))
+}
+
+fn random_uuid() -> Result<Uuid, OpsError> {
+    Ok(uuid::Builder::from_random_bytes(random_bytes()?).into_uuid())
+}
+
+async fn hash(password: Secret) -> Result<String, OpsError> {
+    let hashed = tokio::task::spawn_blocking(move || passwords::hash(&password)).await;
+    hashed.ok().flatten().ok_or(OpsError::NoRandomness)
+}

@@ -1,0 +1,213 @@
+//! What a person or a program may ask for: the one middle that HTTP, pages and commands share.
+//!
+//! Every operation takes who is asking; nothing here knows a status code or a flag.
+
+mod admin;
+mod passwords;
+mod pull;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use filebell_core::endpoint::EndpointUrlError;
+use filebell_core::filter::FilterError;
+use filebell_core::id::{AccountId, ApplicationId};
+use filebell_core::path::FilePathError;
+use filebell_core::secret::Secret;
+use url::Url;
+
+pub use admin::{
+    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, TokenPair, generate_key,
+};
+pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
+
+use crate::journal::{Journal, JournalError};
+use crate::seams::Seams;
+use crate::store::{Account, Application, Grant, Store, StoreError};
+use passwords::Passwords;
+
+/// Who asks. Comes only from [`Ops::login`] and [`Ops::bearer`].
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// The operator, by the admin token.
+    Operator,
+    /// An application, by an access token, for one account.
+    Application(Box<ApplicationCaller>),
+    /// An account, by its password, for itself.
+    Account(AccountCaller),
+}
+
+/// An application that asks on behalf of one account, within one grant.
+#[derive(Debug, Clone)]
+pub struct ApplicationCaller {
+    /// The application.
+    pub application: Application,
+    /// The account that granted it.
+    pub account: Account,
+    /// What was granted.
+    pub grant: Grant,
+}
+
+/// An account that asks, by its password.
+#[derive(Debug, Clone)]
+pub struct AccountCaller {
+    /// The account.
+    pub account: Account,
+}
+
+/// Why an operation was refused or failed. Refused means unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum OpsError {
+    /// Name or password, or the token, is wrong.
+    #[error("the credentials are wrong")]
+    Credentials,
+    /// The token was right once, and has ended.
+    #[error("the token has expired")]
+    Expired,
+    /// The caller is known, and may not.
+    #[error("{0} is not granted")]
+    NotGranted(String),
+    /// There is no such thing, or the caller may not know of it.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// A name is taken.
+    #[error("there is already {0}")]
+    Exists(String),
+    /// A name cannot be used.
+    #[error("`{0}` cannot be a name: use letters, digits and . _ @ - (at most 64, starting with a letter or digit)")]
+    Name(String),
+    /// An object is declared in the configuration file.
+    #[error("{0} is declared in the configuration file; change it there")]
+    Managed(String),
+    /// A root cannot be used.
+    #[error("the root {root} {why}")]
+    Root {
+        /// The directory, as given.
+        root: String,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// An endpoint cannot be used.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointUrlError),
+    /// A filter cannot be used.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// A key cannot be used.
+    #[error("the key cannot be used: {0}")]
+    Key(String),
+    /// A path is none.
+    #[error(transparent)]
+    Path(#[from] FilePathError),
+    /// A file cannot be opened or removed.
+    #[error("the file cannot be used")]
+    File(#[source] std::io::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The system gives no randomness.
+    #[error("the system gave no randomness")]
+    NoRandomness,
+}
+
+impl From<StoreError> for OpsError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Exists(what) => Self::Exists(what),
+            StoreError::Missing(what) => Self::NotFound(what),
+            other => Self::Store(other),
+        }
+    }
+}
+
+/// The operations. Cheap to clone.
+#[derive(Clone)]
+pub struct Ops(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    journal: Journal,
+    seams: Seams,
+    public_url: Url,
+    admin_token: Option<Secret>,
+    passwords: Passwords,
+    directory: Mutex<Option<Arc<Directory>>>,
+}
+
+/// Who is who, as of one revision of the store.
+struct Directory {
+    revision: i64,
+    accounts: HashMap<String, Account>,
+    account_names: HashMap<AccountId, String>,
+    applications: HashMap<ApplicationId, Application>,
+}
+
+impl Ops {
+    /// Operations over a store and its journal. `public_url` is the base of every URL handed out; without an
+    /// `admin_token` there is no operator.
+    pub fn new(store: Store, journal: Journal, seams: Seams, public_url: Url, admin_token: Option<Secret>) -> Self {
+        Self(Arc::new(Inner {
+            passwords: Passwords::new(seams.clone()),
+            store,
+            journal,
+            seams,
+            public_url,
+            admin_token,
+            directory: Mutex::new(None),
+        }))
+    }
+
+    /// The base of every URL handed out, without a slash at its end.
+    pub fn public_url(&self) -> &str {
+        self.0.public_url.as_str().trim_end_matches('/')
+    }
+
+    /// The account with this name and password.
+    pub async fn login(&self, name: &str, password: Secret) -> Result<AccountCaller, OpsError> {
+        let directory = self.directory().await?;
+        let account = directory.accounts.get(name).cloned();
+        let hash = account.as_ref().and_then(|account| account.password_hash.clone());
+        // A name that is unknown costs the same time as a wrong password.
+        let right = self.0.passwords.check(name, password, hash).await;
+        account.filter(|_| right).map(|account| AccountCaller { account }).ok_or(OpsError::Credentials)
+    }
+
+    /// Whoever this bearer token speaks for.
+    pub async fn bearer(&self, token: &Secret) -> Result<Caller, OpsError> {
+        if self.0.admin_token.as_ref() == Some(token) {
+            return Ok(Caller::Operator);
+        }
+        Ok(Caller::Application(Box::new(self.access_token(token).await?)))
+    }
+
+    /// Tells the names of accounts; an account that has been removed meanwhile has an empty one.
+    pub async fn account_names(&self) -> Result<impl Fn(AccountId) -> String + use<>, OpsError> {
+        let directory = self.directory().await?;
+        Ok(move |account| directory.account_names.get(&account).cloned().unwrap_or_default())
+    }
+
+    /// Whether the store answers.
+    pub async fn ready(&self) -> Result<(), OpsError> {
+        Ok(self.0.store.ping().await?)
+    }
+
+    async fn directory(&self) -> Result<Arc<Directory>, OpsError> {
+        let revision = self.0.store.revision().await?;
+        let cached = self.0.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(directory) = cached.filter(|directory| directory.revision == revision) {
+            return Ok(directory);
+        }
+        let accounts = self.0.store.accounts().await?;
+        let directory = Arc::new(Directory {
+            revision,
+            account_names: accounts.iter().map(|account| (account.id, account.name.clone())).collect(),
+            accounts: accounts.into_iter().map(|account| (account.name.clone(), account)).collect(),
+            applications: self.0.store.applications().await?.into_iter().map(|one| (one.id, one)).collect(),
+        });
+        *self.0.directory.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory.clone());
+        Ok(directory)
+    }
+}

@@ -1,0 +1,258 @@
+//! The pull side: what changed, the detail of a notification, the listing, the bytes, the delete.
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use filebell_core::arrival::{Arrival, Claim, SourceKind};
+use filebell_core::event::{Event, StoredFile};
+use filebell_core::id::{Cursor, NotificationId};
+use filebell_core::path::FilePath;
+use filebell_core::subscription::{Customer, Protocol};
+use filebell_core::time::{TimestampMs, TimestampSecs};
+
+use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError};
+use crate::beneath::Root;
+use crate::store::{Account, Changes, ChangesOf};
+
+/// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
+const SCOPE_DELIVERY: &str = "api.dataDelivery";
+/// Events in one answer at most.
+const CHANGES_MAX: u32 = 1000;
+/// How long an answer with no news is held back at most.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What of the journal is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ChangesRequest {
+    /// Only this account's; an application may leave it out.
+    pub account: Option<String>,
+    /// From here; `None` for the beginning.
+    pub after: Option<Cursor>,
+    /// At most so many events; `None` for the most that are given.
+    pub limit: Option<u32>,
+    /// Hold an answer with no news back so long.
+    pub wait: Duration,
+}
+
+/// What a notification is about.
+#[derive(Debug, Clone)]
+pub struct NotificationDetail {
+    /// The notification.
+    pub id: NotificationId,
+    /// Its application's id, as Sage X3 names it.
+    pub application_id: String,
+    /// Whose file.
+    pub customer: Customer,
+    /// When the notification was made.
+    pub created_at: TimestampMs,
+    /// The file's top-level directory.
+    pub folder: Vec<u8>,
+    /// Its path below that.
+    pub file_name: Vec<u8>,
+}
+
+/// One page of a folder's files.
+#[derive(Debug, Clone)]
+pub struct FolderPage {
+    /// The files, in byte order of their paths.
+    pub files: Vec<StoredFile>,
+    /// Whether another page follows.
+    pub more: bool,
+}
+
+/// A file that can be read.
+#[derive(Debug)]
+pub struct OpenFile {
+    /// The open file; it stays the same one whatever happens to its name.
+    pub file: File,
+    /// What the journal last said about it; `None` for a file that has not been told yet.
+    pub stored: Option<StoredFile>,
+    /// Its path.
+    pub path: FilePath,
+}
+
+impl Ops {
+    /// The account's files that arrived in or after the second `since`, newest first.
+    pub async fn recent(&self, caller: &AccountCaller, since: TimestampSecs) -> Result<Vec<StoredFile>, OpsError> {
+        Ok(self.0.store.recent(caller.account.id, since).await?)
+    }
+
+    /// The caller was shown `recent` up to the second `newest`.
+    pub async fn recent_shown(&self, caller: &AccountCaller, newest: TimestampSecs) -> Result<(), OpsError> {
+        Ok(self.0.store.acknowledge_recent(caller.account.id, newest).await?)
+    }
+
+    /// A page of the journal; if there is no news, waits for some.
+    pub async fn changes(&self, caller: &Caller, request: ChangesRequest) -> Result<Changes, OpsError> {
+        let of = self.changes_of(caller, request.account.as_deref()).await?;
+        let after = request.after.unwrap_or(Cursor::new(0));
+        let limit = request.limit.unwrap_or(CHANGES_MAX).clamp(1, CHANGES_MAX);
+        let mut advanced = self.0.journal.advanced();
+        let deadline = tokio::time::Instant::now() + request.wait.min(WAIT_MAX);
+        loop {
+            advanced.mark_unchanged();
+            let changes = self.0.store.changes(of.clone(), after, limit).await?;
+            if !changes.events.is_empty() {
+                return Ok(changes);
+            }
+            match tokio::time::timeout_at(deadline, advanced.changed()).await {
+                Ok(Ok(())) => (),
+                Ok(Err(_)) | Err(_) => return Ok(changes),
+            }
+        }
+    }
+
+    /// What a notification is about. A notification of another application or account does not exist.
+    pub async fn notification_detail(
+        &self,
+        caller: &ApplicationCaller,
+        id: NotificationId,
+    ) -> Result<NotificationDetail, OpsError> {
+        let missing = || OpsError::NotFound(id.to_string());
+        let notification = self.0.store.notification(id).await?.ok_or_else(missing)?;
+        let subscriptions = self.0.store.subscriptions().await?;
+        let subscription = subscriptions.into_iter().find(|one| one.id == notification.subscription);
+        let subscription = subscription.ok_or_else(missing)?;
+        let Protocol::SageX3 { application, customer, .. } = subscription.protocol else { return Err(missing()) };
+        if application != caller.application.id || subscription.account != caller.account.id {
+            return Err(missing());
+        }
+        let event = self.event_after(caller.account.clone(), Cursor::after(notification.after.seq)).await?;
+        let event = event.filter(|event| event.seq == notification.last.seq).ok_or_else(missing)?;
+        let (folder, file_name) = event.path.folder().zip(event.path.below_folder()).ok_or_else(missing)?;
+        Ok(NotificationDetail {
+            id,
+            application_id: caller.application.application_id.clone(),
+            customer,
+            created_at: notification.created_at,
+            folder: folder.to_vec(),
+            file_name: file_name.to_vec(),
+        })
+    }
+
+    /// Page number `page` (from 0) of a granted folder, with `page_size` files.
+    pub async fn folder_page(
+        &self,
+        caller: &ApplicationCaller,
+        folder: &str,
+        page: u64,
+        page_size: u32,
+    ) -> Result<FolderPage, OpsError> {
+        let below = granted_folder(caller, folder)?;
+        let skip = page.saturating_mul(page_size.into());
+        let look_at = page_size.saturating_add(1);
+        let mut files = self.0.store.files_page(caller.account.id, below, skip, look_at).await?;
+        let size = usize::try_from(page_size).unwrap_or(usize::MAX);
+        let more = files.len() > size;
+        files.truncate(size);
+        Ok(FolderPage { files, more })
+    }
+
+    /// Opens a file of a granted folder.
+    pub async fn open_granted_file(
+        &self,
+        caller: &ApplicationCaller,
+        folder: &str,
+        name: &[u8],
+    ) -> Result<OpenFile, OpsError> {
+        granted_folder(caller, folder)?;
+        self.open_file(&caller.account, FilePath::in_folder(folder.as_bytes(), name)?).await
+    }
+
+    /// Opens a file of the caller's own.
+    pub async fn open_own_file(&self, caller: &AccountCaller, path: FilePath) -> Result<OpenFile, OpsError> {
+        self.open_file(&caller.account, path).await
+    }
+
+    /// Removes a file of a granted folder. A file that is not there is as good as removed.
+    pub async fn remove_granted_file(
+        &self,
+        caller: &ApplicationCaller,
+        folder: &str,
+        name: &[u8],
+    ) -> Result<(), OpsError> {
+        granted_folder(caller, folder)?;
+        let path = FilePath::in_folder(folder.as_bytes(), name)?;
+        let root = root_of(&caller.account)?;
+        let target = path.clone();
+        match blocking(move || Root::open(&root)?.remove_file(&target)).await {
+            Ok(()) => (),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            Err(error) => return Err(OpsError::File(error)),
+        }
+        let gone = Arrival {
+            account: caller.account.id,
+            path,
+            claim: Claim::Gone,
+            source: SourceKind::Upload,
+            user: caller.application.name.clone(),
+        };
+        self.0.journal.record(vec![gone]).await?;
+        Ok(())
+    }
+
+    async fn open_file(&self, account: &Account, path: FilePath) -> Result<OpenFile, OpsError> {
+        let root = root_of(account)?;
+        let target = path.clone();
+        let missing = || OpsError::NotFound(format!("file {}", path.to_text()));
+        let file = blocking(move || Root::open(&root)?.open_file(&target)).await.map_err(|error| {
+            use rustix::io::Errno;
+            match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
+                (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) => missing(),
+                (_, Some(Errno::LOOP | Errno::XDEV | Errno::NXIO)) => missing(),
+                _ => OpsError::File(error),
+            }
+        })?;
+        let stored = self.0.store.file_at(account.id, path.clone()).await?;
+        Ok(OpenFile { file, stored, path })
+    }
+
+    async fn event_after(&self, account: Account, after: Cursor) -> Result<Option<Event>, OpsError> {
+        let of = ChangesOf { account: Some(account.id), folders: None };
+        Ok(self.0.store.changes(of, after, 1).await?.events.pop())
+    }
+
+    async fn changes_of(&self, caller: &Caller, account: Option<&str>) -> Result<ChangesOf, OpsError> {
+        match caller {
+            Caller::Operator => {
+                let account = match account {
+                    Some(name) => Some(self.account(name).await?.id),
+                    None => None,
+                };
+                Ok(ChangesOf { account, folders: None })
+            }
+            Caller::Application(caller) => {
+                let folders = Some(caller.grant.folders.clone());
+                own_changes(&caller.account, account, folders)
+            }
+            Caller::Account(caller) => own_changes(&caller.account, account, None),
+        }
+    }
+}
+
+/// An account's own changes. Another account's name is not even known to exist.
+fn own_changes(own: &Account, asked: Option<&str>, folders: Option<Vec<String>>) -> Result<ChangesOf, OpsError> {
+    match asked {
+        Some(name) if name != own.name => Err(OpsError::NotFound(format!("account `{name}`"))),
+        _ => Ok(ChangesOf { account: Some(own.id), folders }),
+    }
+}
+
+fn granted_folder(caller: &ApplicationCaller, folder: &str) -> Result<FilePath, OpsError> {
+    if !caller.grant.scopes.iter().any(|scope| scope == SCOPE_DELIVERY) {
+        return Err(OpsError::NotGranted(format!("the scope {SCOPE_DELIVERY}")));
+    }
+    if !caller.grant.folders.iter().any(|granted| granted == folder) {
+        return Err(OpsError::NotGranted(format!("the folder `{folder}`")));
+    }
+    Ok(FilePath::from_bytes(format!("/{folder}").as_bytes())?)
+}
+
+fn root_of(account: &Account) -> Result<std::path::PathBuf, OpsError> {
+    account.root.clone().ok_or_else(|| OpsError::NotFound(format!("root of account `{}`", account.name)))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,566 @@
+//! What subscriptions are owed: made with the events, claimed, settled.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use filebell_core::id::{NotificationId, Seq, SubscriptionId};
+use filebell_core::plan::{Change, Ledger, Mark, Owed, Settled};
+use filebell_core::retry::Step;
+use filebell_core::subscription::{Cadence, ProtocolKind, Subscription, SubscriptionStatus};
+use filebell_core::time::{TimestampMs, TimestampSecs};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use uuid::Uuid;
+
+use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Settlement, StoreError};
+use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, word};
+use super::{SqliteStore, WriterState, directory, lock};
+use crate::seams::FreshIds;
+
+/// Who holds what. In memory: there is one process, and when it dies all leases die with it.
+#[derive(Default)]
+pub(super) struct Leases {
+    held: HashMap<SubscriptionId, HashMap<NotificationId, Lease>>,
+    last_token: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Lease {
+    token: LeaseToken,
+    until: TimestampMs,
+}
+
+impl Leases {
+    fn of(&self, subscription: SubscriptionId) -> Option<&HashMap<NotificationId, Lease>> {
+        self.held.get(&subscription).filter(|held| !held.is_empty())
+    }
+
+    fn get(&self, subscription: SubscriptionId, id: NotificationId) -> Option<Lease> {
+        self.of(subscription).and_then(|held| held.get(&id)).copied()
+    }
+
+    fn take(&mut self, subscription: SubscriptionId, id: NotificationId, until: TimestampMs) -> LeaseToken {
+        self.last_token += 1;
+        let token = LeaseToken(self.last_token);
+        self.held.entry(subscription).or_default().insert(id, Lease { token, until });
+        token
+    }
+
+    fn release(&mut self, claimed: &Claimed) {
+        if let Some(held) = self.held.get_mut(&claimed.subscription)
+            && held.get(&claimed.notification).is_some_and(|lease| lease.token == claimed.token)
+        {
+            held.remove(&claimed.notification);
+        }
+    }
+}
+
+impl SqliteStore {
+    pub(in crate::store) async fn due(&self) -> Result<Vec<(SubscriptionId, TimestampMs)>, StoreError> {
+        self.read(|connection, inner| {
+            let leases = lock(&inner.leases);
+            let mut subscriptions =
+                connection.prepare_cached("SELECT id FROM subscription WHERE status = 'active' ORDER BY id")?;
+            let mut first = connection.prepare_cached(
+                "SELECT due_at, id FROM notification
+                 WHERE subscription = ?1 AND state = 'pending' ORDER BY due_at, id LIMIT ?2",
+            )?;
+            let mut due = Vec::new();
+            for id in subscriptions.query_map([], |row| row.get(0))? {
+                let subscription = SubscriptionId::new(id?);
+                let held = leases.of(subscription);
+                // Among the first (held + 1) there is one that is not held, if there is one at all.
+                let look_at = held.map_or(1, |held| held.len().saturating_add(1));
+                let rows = first.query_map(params![subscription.get(), signed(look_at as u64)], |row| {
+                    Ok((TimestampMs::from_millis(row.get(0)?), NotificationId::new(Uuid::from_bytes(row.get(1)?))))
+                })?;
+                let mut earliest: Option<TimestampMs> = None;
+                for row in rows {
+                    let (due_at, id) = row?;
+                    let at = match held.and_then(|held| held.get(&id)) {
+                        Some(lease) => due_at.max(lease.until),
+                        None => due_at,
+                    };
+                    earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+                }
+                due.extend(earliest.map(|at| (subscription, at)));
+            }
+            Ok(due)
+        })
+        .await
+    }
+
+    /// Runs on the writing thread, so that a claim and a widening never cross: what is claimed covers no more.
+    pub(in crate::store) async fn claim(
+        &self,
+        subscription: SubscriptionId,
+        now: TimestampMs,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.on_writer(move |writer| {
+            let mut leases = lock(&writer.leases);
+            let held = leases.of(subscription).map_or(0, HashMap::len);
+            let due = due_rows(&writer.connection, subscription, now, u64::from(limit).saturating_add(held as u64))?;
+            let free = due
+                .into_iter()
+                .filter(|row| leases.get(subscription, row.notification).is_none_or(|lease| lease.until <= now));
+            let free: Vec<Claimed> = free.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
+            Ok(free
+                .into_iter()
+                .map(|row| {
+                    let token = leases.take(subscription, row.notification, now.after(lease));
+                    Claimed { token, ..row }
+                })
+                .collect())
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn settle(
+        &self,
+        settlements: Vec<Settlement>,
+        now: TimestampMs,
+        mut ids: FreshIds,
+    ) -> Result<Vec<bool>, StoreError> {
+        let claims: Vec<Claimed> = settlements.iter().map(|one| one.claimed.clone()).collect();
+        let settled = self
+            .write(move |transaction, state| {
+                settlements.iter().map(|one| settle_one(transaction, state, one, now, &mut ids)).collect()
+            })
+            .await?;
+        let mut leases = lock(&self.0.leases);
+        claims.iter().for_each(|claimed| leases.release(claimed));
+        Ok(settled)
+    }
+
+    pub(in crate::store) async fn notification(&self, id: NotificationId) -> Result<Option<Notification>, StoreError> {
+        self.read(move |connection, _| {
+            let mut select =
+                connection.prepare_cached(&format!("SELECT {NOTIFICATION_COLUMNS} FROM notification WHERE id = ?1"))?;
+            select.query_row([id.uuid().as_bytes()], |row| Ok(notification(row))).optional()?.transpose()
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn attempts(&self, id: NotificationId) -> Result<Vec<Attempt>, StoreError> {
+        self.read(move |connection, _| {
+            let mut select = connection.prepare_cached(
+                "SELECT started_at, took_ms, status, detail FROM attempt WHERE notification = ?1 ORDER BY number",
+            )?;
+            let rows = select.query_map([id.uuid().as_bytes()], |row| {
+                Ok(Attempt {
+                    started_at: TimestampMs::from_millis(row.get(0)?),
+                    took: Duration::from_millis(unsigned(row.get(1)?)),
+                    status: row.get(2)?,
+                    detail: row.get(3)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn notifications(
+        &self,
+        subscription: SubscriptionId,
+        limit: u32,
+    ) -> Result<Vec<Notification>, StoreError> {
+        self.read(move |connection, _| {
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {NOTIFICATION_COLUMNS} FROM notification WHERE subscription = ?1 ORDER BY id DESC LIMIT ?2"
+            ))?;
+            let rows = select.query_map(params![subscription.get(), limit], |row| Ok(notification(row)))?;
+            rows.map(|row| row?).collect()
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn replay_dead(
+        &self,
+        subscription: SubscriptionId,
+        now: TimestampMs,
+    ) -> Result<u64, StoreError> {
+        self.write(move |transaction, state| {
+            let cadence = cadence_of(transaction, state, subscription)?;
+            // A coalescing subscription has one outstanding; the newest dead one covers what the older ones did.
+            let limit = match cadence {
+                Cadence::PerEvent => -1,
+                Cadence::Coalesced { .. } if outstanding(transaction, subscription)?.is_some() => 0,
+                Cadence::Coalesced { .. } => 1,
+            };
+            let replayed = transaction.execute(
+                "UPDATE notification SET state = 'pending', attempts = 0, due_at = ?2, settled_at = NULL
+                 WHERE id IN (SELECT id FROM notification WHERE subscription = ?1 AND state = 'dead'
+                     ORDER BY id DESC LIMIT ?3)",
+                params![subscription.get(), now.as_millis(), limit],
+            )?;
+            Ok(replayed as u64)
+        })
+        .await
+    }
+}
+
+impl NotificationState {
+    const WORDS: [(Self, &'static str); 4] = [
+        (Self::Pending, "pending"),
+        (Self::Delivered, "delivered"),
+        (Self::Dead, "dead"),
+        (Self::Superseded, "superseded"),
+    ];
+
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, text)| *text == word).map(|(state, _)| *state)
+    }
+
+    /// The word for it in JSON, SQL and logs.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(state, _)| *state == self).map_or("", |(_, text)| text)
+    }
+}
+
+/// On opening: what may have been sent before a crash covers no more than it did, so that a repeat under the same id
+/// tells the same.
+pub(super) fn seal_outstanding(transaction: &Transaction<'_>, _: &mut WriterState<'_>) -> Result<(), StoreError> {
+    transaction.execute(
+        "UPDATE notification SET sealed = 1 WHERE state = 'pending' AND sealed = 0
+         AND subscription IN (SELECT id FROM subscription WHERE protocol <> 'sagex3')",
+        [],
+    )?;
+    Ok(())
+}
+
+/// Writes what a subscription is owed for the events it matched.
+pub(super) fn note(
+    transaction: &Transaction<'_>,
+    leases: &Mutex<Leases>,
+    subscription: &Subscription,
+    matched: &[Seq],
+    now: TimestampMs,
+    ids: &mut FreshIds,
+) -> Result<(), StoreError> {
+    let mut ledger = ledger(transaction, leases, subscription.id)?;
+    match subscription.cadence() {
+        Cadence::PerEvent => {
+            for seq in matched {
+                let last = Mark { seq: *seq, ordinal: ledger.newest.ordinal.saturating_add(1) };
+                let after = Mark { seq: Seq::new(seq.get() - 1), ordinal: ledger.newest.ordinal };
+                let id = NotificationId::new(ids());
+                let owed = Owed { id, after, last, due_at: now, sealed: true };
+                insert(transaction, subscription.id, &owed, now)?;
+                ledger.newest = last;
+            }
+        }
+        Cadence::Coalesced { min_interval } => {
+            if let Some(newest) = matched.last() {
+                let id = NotificationId::new(ids());
+                let change = ledger.note(*newest, matched.len() as u64, min_interval, now, id);
+                apply(transaction, subscription.id, &change, now)?;
+            }
+        }
+    }
+    write_ledger(transaction, subscription.id, &ledger)
+}
+
+fn settle_one(
+    transaction: &Transaction<'_>,
+    state: &mut WriterState<'_>,
+    settlement: &Settlement,
+    now: TimestampMs,
+    ids: &mut FreshIds,
+) -> Result<bool, StoreError> {
+    let claimed = &settlement.claimed;
+    let held = lock(state.leases).get(claimed.subscription, claimed.notification);
+    if held.is_none_or(|lease| lease.token != claimed.token) {
+        return Ok(false);
+    }
+    // The subscription may have been removed meanwhile, and with it what it was owed.
+    let number = claimed.attempts.saturating_add(1);
+    let (new_state, due_at, settled_at, body) = match settlement.step {
+        Step::Delivered => (NotificationState::Delivered, None, Some(now), None),
+        Step::Again(at) => (NotificationState::Pending, Some(at), None, Some(&settlement.body)),
+        Step::Disable => (NotificationState::Pending, Some(now), None, Some(&settlement.body)),
+        Step::Dead => (NotificationState::Dead, None, Some(now), Some(&settlement.body)),
+    };
+    let changed = transaction
+        .prepare_cached(
+            "UPDATE notification SET state = ?2, due_at = coalesce(?3, due_at), settled_at = ?4, body = ?5,
+                 attempts = ?6, sealed = 1 WHERE id = ?1 AND state = 'pending'",
+        )?
+        .execute(params![
+            claimed.notification.uuid().as_bytes(),
+            new_state.as_str(),
+            due_at.map(TimestampMs::as_millis),
+            settled_at.map(TimestampMs::as_millis),
+            body,
+            number
+        ])?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    let attempt = &settlement.attempt;
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO attempt (notification, number, started_at, took_ms, status, detail)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            claimed.notification.uuid().as_bytes(),
+            number,
+            attempt.started_at.as_millis(),
+            i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX),
+            attempt.status,
+            attempt.detail
+        ])?;
+    if settlement.step == Step::Disable {
+        let reason = "the endpoint answered 410 Gone";
+        directory::set_status(transaction, claimed.subscription, SubscriptionStatus::Disabled, Some(reason))?;
+    }
+    if let Cadence::Coalesced { min_interval } = cadence_of(transaction, state, claimed.subscription)? {
+        plan_next(transaction, settlement, min_interval, now, ids)?;
+    }
+    Ok(true)
+}
+
+/// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
+fn plan_next(
+    transaction: &Transaction<'_>,
+    settlement: &Settlement,
+    min_interval: Duration,
+    now: TimestampMs,
+    ids: &mut FreshIds,
+) -> Result<(), StoreError> {
+    let claimed = &settlement.claimed;
+    let settled = match settlement.step {
+        Step::Delivered => Settled::Delivered,
+        Step::Again(at) => Settled::Again(at),
+        Step::Disable => Settled::Again(now),
+        Step::Dead => Settled::Dead,
+    };
+    let mut ledger = read_ledger(transaction, claimed.subscription)?;
+    ledger.outstanding =
+        Some(Owed { id: claimed.notification, after: claimed.after, last: claimed.last, due_at: now, sealed: true });
+    let change = ledger.settle(claimed.last, settled, min_interval, now, NotificationId::new(ids()));
+    apply(transaction, claimed.subscription, &change, now)?;
+    write_ledger(transaction, claimed.subscription, &ledger)?;
+    if settled == Settled::Delivered {
+        transaction
+            .prepare_cached(
+                "UPDATE notification SET state = 'superseded', body = NULL
+                 WHERE subscription = ?1 AND state = 'dead' AND last_seq <= ?2",
+            )?
+            .execute(params![claimed.subscription.get(), claimed.last.seq.get()])?;
+    }
+    Ok(())
+}
+
+fn apply(
+    transaction: &Transaction<'_>,
+    subscription: SubscriptionId,
+    change: &Change,
+    now: TimestampMs,
+) -> Result<(), StoreError> {
+    match change {
+        Change::None => Ok(()),
+        Change::Create(owed) => insert(transaction, subscription, owed, now),
+        Change::Widen(owed) | Change::Postpone(owed) => {
+            transaction
+                .prepare_cached(
+                    "UPDATE notification SET last_seq = ?2, last_ordinal = ?3, due_at = ?4, sealed = ?5 WHERE id = ?1",
+                )?
+                .execute(params![
+                    owed.id.uuid().as_bytes(),
+                    owed.last.seq.get(),
+                    signed(owed.last.ordinal),
+                    owed.due_at.as_millis(),
+                    owed.sealed
+                ])?;
+            Ok(())
+        }
+    }
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    subscription: SubscriptionId,
+    owed: &Owed,
+    now: TimestampMs,
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO notification (id, subscription, state, after_seq, after_ordinal, last_seq, last_ordinal,
+                 sealed, due_at, created_at)
+             VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            owed.id.uuid().as_bytes(),
+            subscription.get(),
+            owed.after.seq.get(),
+            signed(owed.after.ordinal),
+            owed.last.seq.get(),
+            signed(owed.last.ordinal),
+            owed.sealed,
+            owed.due_at.as_millis(),
+            now.as_millis()
+        ])?;
+    Ok(())
+}
+
+/// The ledger with what is outstanding; a notification that somebody holds is as good as sealed.
+fn ledger(
+    transaction: &Transaction<'_>,
+    leases: &Mutex<Leases>,
+    subscription: SubscriptionId,
+) -> Result<Ledger, StoreError> {
+    let mut ledger = read_ledger(transaction, subscription)?;
+    ledger.outstanding = outstanding(transaction, subscription)?.map(|owed| {
+        let held = lock(leases).get(subscription, owed.id).is_some();
+        Owed { sealed: owed.sealed || held, ..owed }
+    });
+    Ok(ledger)
+}
+
+fn read_ledger(transaction: &Transaction<'_>, subscription: SubscriptionId) -> Result<Ledger, StoreError> {
+    let mut select = transaction.prepare_cached(
+        "SELECT newest_seq, newest_ordinal, told_seq, told_ordinal, last_sent_at FROM subscription WHERE id = ?1",
+    )?;
+    let read = |row: &Row<'_>| -> Result<Ledger, StoreError> {
+        Ok(Ledger {
+            newest: mark(row, 0)?,
+            told: mark(row, 2)?,
+            last_sent_at: row.get::<_, Option<i64>>(4)?.map(TimestampMs::from_millis),
+            outstanding: None,
+        })
+    };
+    select.query_row([subscription.get()], |row| Ok(read(row)))?
+}
+
+fn write_ledger(
+    transaction: &Transaction<'_>,
+    subscription: SubscriptionId,
+    ledger: &Ledger,
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached(
+            "UPDATE subscription SET newest_seq = ?2, newest_ordinal = ?3, told_seq = ?4, told_ordinal = ?5,
+                 last_sent_at = ?6 WHERE id = ?1",
+        )?
+        .execute(params![
+            subscription.get(),
+            ledger.newest.seq.get(),
+            signed(ledger.newest.ordinal),
+            ledger.told.seq.get(),
+            signed(ledger.told.ordinal),
+            ledger.last_sent_at.map(TimestampMs::as_millis)
+        ])?;
+    Ok(())
+}
+
+/// The one pending notification of a coalescing subscription.
+fn outstanding(transaction: &Transaction<'_>, subscription: SubscriptionId) -> Result<Option<Owed>, StoreError> {
+    let mut select = transaction.prepare_cached(
+        "SELECT id, after_seq, after_ordinal, last_seq, last_ordinal, due_at, sealed FROM notification
+         WHERE subscription = ?1 AND state = 'pending' ORDER BY due_at, id LIMIT 1",
+    )?;
+    let read = |row: &Row<'_>| -> Result<Owed, StoreError> {
+        Ok(Owed {
+            id: NotificationId::new(Uuid::from_bytes(row.get(0)?)),
+            after: mark(row, 1)?,
+            last: mark(row, 3)?,
+            due_at: TimestampMs::from_millis(row.get(5)?),
+            sealed: row.get(6)?,
+        })
+    };
+    select.query_row([subscription.get()], |row| Ok(read(row))).optional()?.transpose()
+}
+
+fn cadence_of(
+    transaction: &Transaction<'_>,
+    state: &mut WriterState<'_>,
+    subscription: SubscriptionId,
+) -> Result<Cadence, StoreError> {
+    let account: Option<i64> = transaction
+        .prepare_cached("SELECT account FROM subscription WHERE id = ?1")?
+        .query_row([subscription.get()], |row| row.get(0))
+        .optional()?;
+    let account = account.ok_or_else(|| StoreError::Missing(subscription.to_string()))?;
+    state
+        .subscriptions_of(transaction, filebell_core::id::AccountId::new(account))?
+        .iter()
+        .find(|one| one.id == subscription)
+        .map(|one| one.cadence())
+        .ok_or_else(|| StoreError::Missing(subscription.to_string()))
+}
+
+/// The due notifications of an active subscription, oldest due first, as claims that nobody holds yet.
+fn due_rows(
+    connection: &Connection,
+    subscription: SubscriptionId,
+    now: TimestampMs,
+    limit: u64,
+) -> Result<Vec<Claimed>, StoreError> {
+    let mut about = connection
+        .prepare_cached("SELECT protocol, account, since_secs FROM subscription WHERE id = ?1 AND status = 'active'")?;
+    let about = about
+        .query_row([subscription.get()], |row| {
+            Ok(word(row, 0, "subscription").map(|kind: ProtocolKind| (kind, row.get::<_, i64>(1), row.get(2))))
+        })
+        .optional()?;
+    let Some(about) = about else { return Ok(Vec::new()) };
+    let (kind, account, since_secs) = about?;
+    let (account, shown) = (account?, TimestampSecs::from_secs(since_secs?));
+    let mut select = connection.prepare_cached(
+        "SELECT id, after_seq, after_ordinal, last_seq, last_ordinal, attempts, created_at, body FROM notification
+         WHERE subscription = ?1 AND state = 'pending' AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3",
+    )?;
+    let read = |row: &Row<'_>| -> Result<Claimed, StoreError> {
+        let after = mark(row, 1)?;
+        let since = match kind {
+            ProtocolKind::Nextcloud => shown.min(oldest_after(connection, account, after.seq)?.unwrap_or(shown)),
+            ProtocolKind::SageX3 | ProtocolKind::Standard => shown,
+        };
+        Ok(Claimed {
+            notification: NotificationId::new(Uuid::from_bytes(row.get(0)?)),
+            subscription,
+            after,
+            last: mark(row, 3)?,
+            attempts: row.get(5)?,
+            created_at: TimestampMs::from_millis(row.get(6)?),
+            body: row.get(7)?,
+            since,
+            token: LeaseToken(0),
+        })
+    };
+    let rows = select.query_map(params![subscription.get(), now.as_millis(), signed(limit)], |row| Ok(read(row)))?;
+    rows.map(|row| row?).collect()
+}
+
+/// The second in which the first event after `seq` was recorded.
+fn oldest_after(connection: &Connection, account: i64, seq: Seq) -> Result<Option<TimestampSecs>, StoreError> {
+    let mut select = connection
+        .prepare_cached("SELECT recorded_at FROM event WHERE account = ?1 AND seq > ?2 ORDER BY seq LIMIT 1")?;
+    let at = select.query_row(params![account, seq.get()], |row| row.get(0)).optional()?;
+    Ok(at.map(|at| TimestampMs::from_millis(at).to_secs()))
+}
+
+impl super::super::TokenKind {
+    /// The word for it in SQL.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+impl std::str::FromStr for super::super::TokenKind {
+    type Err = std::io::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "access" => Ok(Self::Access),
+            "refresh" => Ok(Self::Refresh),
+            _ => Err(std::io::Error::other("an unknown kind of token")),
+        }
+    }
+}
