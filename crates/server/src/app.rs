@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use filebell_core::filter::FilterError;
 use filebell_core::id::AccountId;
 use filebell_core::secret::Secret;
 use rustix::fs::{FlockOperation, flock};
@@ -18,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::config::Config;
+use crate::config::{Config, WatchConfig};
 use crate::delivery::{DeliveryConfig, Dispatcher, Egress, EgressError, Hints, Policy};
 use crate::http;
 use crate::journal::Journal;
@@ -79,6 +80,9 @@ pub enum AppError {
     /// The admin token.
     #[error(transparent)]
     AdminToken(OpsError),
+    /// The ignore patterns.
+    #[error(transparent)]
+    Ignore(#[from] FilterError),
 }
 
 /// A running filebell.
@@ -101,14 +105,13 @@ impl App {
             Some(token) => token,
             None => admin_token(&config.data_dir)?,
         };
-        let listen = |why| AppError::Listen { address: config.listen.clone(), why };
-        let listener = TcpListener::bind(&config.listen).await.map_err(listen)?;
+        let listen = |why| AppError::Listen { address: config.listen.to_string(), why };
+        let listener = TcpListener::bind(config.listen.to_string()).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let public_url = config.public_url.unwrap_or_else(|| url_of(address));
 
         let journal = Journal::open(store.clone(), seams.clone());
-        let ops =
-            Ops::new(store.clone(), journal.clone(), seams.clone(), public_url.clone(), Some(admin_token));
+        let ops = Ops::new(store.clone(), journal.clone(), seams.clone(), public_url.clone(), Some(admin_token));
         declare(&ops, config.accounts, config.subscriptions, config.applications).await?;
 
         let policy = Policy { allow_networks: config.egress.allow_networks, allow_http: config.egress.allow_http };
@@ -125,7 +128,7 @@ impl App {
         let dispatcher = Dispatcher::new(store.clone(), egress, seams, delivery, &public_url, hints);
 
         let stop = CancellationToken::new();
-        let mut sources = Sources { store, journal, config: config.watch, running: HashMap::new() };
+        let mut sources = Sources { store, journal, config: folder_config(config.watch)?, running: HashMap::new() };
         sources.follow().await;
         let tasks = vec![
             tokio::spawn(http::serve(listener, http::router(ops.clone()), stop.clone(), timeout)),
@@ -179,7 +182,8 @@ fn make_data_dir(data_dir: &Path) -> Result<(), AppError> {
 fn lock_data_dir(data_dir: &Path) -> Result<File, AppError> {
     make_data_dir(data_dir)?;
     let wrong = |why| AppError::DataDir { path: data_dir.to_owned(), why };
-    let file = fs::OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(data_dir.join(LOCK_FILE));
+    let file =
+        fs::OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(data_dir.join(LOCK_FILE));
     let file = file.map_err(wrong)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
@@ -212,6 +216,27 @@ fn url_of(address: SocketAddr) -> Url {
     let host = if unspecified { format!("localhost:{}", address.port()) } else { address.to_string() };
     #[expect(clippy::expect_used, reason = "an address and a port are always a URL's authority")]
     Url::parse(&format!("http://{host}")).expect("a socket address makes a URL")
+}
+
+fn folder_config(watch: WatchConfig) -> Result<FolderConfig, AppError> {
+    use crate::config::{self, WatchMode};
+    use crate::source::folder::{Existing, Ignore, Mode};
+    Ok(FolderConfig {
+        settle: watch.settle,
+        quiet: watch.quiet,
+        existing: match watch.existing {
+            config::Existing::None => Existing::None,
+            config::Existing::All => Existing::All,
+            config::Existing::Since(at) => Existing::Since(at),
+        },
+        rescan: watch.rescan,
+        mode: match watch.mode {
+            WatchMode::Auto => Mode::Auto,
+            WatchMode::Inotify => Mode::Inotify,
+            WatchMode::Poll => Mode::Poll,
+        },
+        ignore: Ignore::new(&watch.ignore)?,
+    })
 }
 
 /// Writes the objects that the configuration declares.
