@@ -3,6 +3,7 @@
 //! The rooms, and which way things flow, are drawn in `ARCHITECTURE.md`.
 
 pub mod beneath;
+pub mod config;
 pub mod journal;
 pub mod ops;
 pub mod seams;
