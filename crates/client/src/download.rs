@@ -211,10 +211,9 @@ pub async fn download(
         expected.learn(response.headers());
         progress(part.size, total);
         part.receive(http, response.into_body(), expected.size, |done| progress(done, total)).await?;
-        part.sync().await?;
     }
-    let sha256 = part.check(&expected).await?;
-    part.put_in_place(&place)?;
+    let sha256 = part.check(&expected)?;
+    part.put_in_place(&place).await?;
     Ok(Downloaded { path: place.path, size: part.size, sha256, resumed_at })
 }
 
@@ -401,12 +400,8 @@ impl Part {
         }
     }
 
-    async fn sync(&self) -> Result<(), DownloadError> {
-        self.file.sync_all().await.map_err(disk(&self.path))
-    }
-
     /// Compares the content with what is known of it; what does not fit is thrown away.
-    async fn check(&mut self, expected: &Expected) -> Result<[u8; 32], DownloadError> {
+    fn check(&self, expected: &Expected) -> Result<[u8; 32], DownloadError> {
         let sha256: [u8; 32] = self.sha256.clone().finalize().into();
         let md5: [u8; 16] = self.md5.clone().finalize().into();
         if expected.size.is_some_and(|size| size != self.size) {
@@ -427,12 +422,14 @@ impl Part {
         Err(DownloadError::Mismatch(what))
     }
 
-    /// Gives the synced file its name, and syncs the directories that had to be made for it.
-    fn put_in_place(&self, place: &Place) -> Result<(), DownloadError> {
-        std::fs::rename(&self.path, &place.path).map_err(disk(&place.path))?;
+    /// Syncs the file, gives it its name, and syncs the directories that had to be made for it.
+    async fn put_in_place(&self, place: &Place) -> Result<(), DownloadError> {
+        self.file.sync_all().await.map_err(disk(&self.path))?;
+        tokio::fs::rename(&self.path, &place.path).await.map_err(disk(&place.path))?;
         remove(&self.etag_path)?;
         for directory in &place.directories {
-            StdFile::open(directory).and_then(|directory| directory.sync_all()).map_err(disk(directory))?;
+            let opened = File::open(directory).await.map_err(disk(directory))?;
+            opened.sync_all().await.map_err(disk(directory))?;
         }
         Ok(())
     }

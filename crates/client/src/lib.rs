@@ -70,8 +70,8 @@
 //!
 //! | feature | brings |
 //! |---|---|
-//! | `pull` (default) | [`pull`](crate::pull) and [`download`](crate::download): an HTTP client with TLS |
-//! | `axum` | [`receive`](crate::receive): an extractor that verifies before a handler runs |
+//! | `pull` (default) | [`pull`] and [`download`]: an HTTP client with TLS |
+//! | `axum` | [`receive`]: an extractor that verifies before a handler runs |
 //!
 //! The pure functions behind it are [`wire`]; with [`verify`] they need no feature at all.
 

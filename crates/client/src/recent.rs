@@ -41,6 +41,9 @@ pub enum RecentError {
     Malformed(String),
 }
 
+/// How deeply elements may be nested; a list needs five levels.
+const DEPTH_MAX: usize = 32;
+
 fn malformed(why: impl ToString) -> RecentError {
     RecentError::Malformed(why.to_string())
 }
@@ -87,10 +90,10 @@ pub fn read_xml(answer: &[u8]) -> Result<Vec<RecentFile>, RecentError> {
     let mut list = XmlList::default();
     loop {
         match reader.read_event().map_err(malformed)? {
-            Event::Start(tag) => list.open(tag.name().as_ref()),
+            Event::Start(tag) => list.open(tag.name().as_ref())?,
             Event::End(_) => list.close()?,
             Event::Empty(tag) => {
-                list.open(tag.name().as_ref());
+                list.open(tag.name().as_ref())?;
                 list.close()?;
             }
             Event::Text(text) => list.text.push_str(&text.xml10_content()),
@@ -126,7 +129,10 @@ struct XmlList {
 }
 
 impl XmlList {
-    fn open(&mut self, name: &str) {
+    fn open(&mut self, name: &str) -> Result<(), RecentError> {
+        if self.open.len() == DEPTH_MAX {
+            return Err(malformed("it is nested too deeply"));
+        }
         self.open.push(name.to_owned());
         self.text.clear();
         match self.open.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -134,6 +140,7 @@ impl XmlList {
             ["ocs", "data", "files", "element"] => (self.file, self.members) = Default::default(),
             _ => (),
         }
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), RecentError> {
@@ -232,6 +239,9 @@ mod tests {
             assert!(matches!(read(format, &answer), Err(RecentError::Malformed(_))));
             assert!(matches!(read(format, &answer[..answer.len() / 2]), Err(RecentError::Malformed(_))));
         }
+        assert!(
+            matches!(read_xml("<a>".repeat(40).as_bytes()), Err(RecentError::Malformed(why)) if why.contains("deep"))
+        );
         let no_id = "<ocs><meta><statuscode>100</statuscode></meta><data><files><element/></files></data></ocs>";
         assert!(matches!(read_xml(no_id.as_bytes()), Err(RecentError::Malformed(_))));
         for hostile in

@@ -39,6 +39,9 @@ impl SageX3Client {
         Ok(Detail::from_json(&answer)?)
     }
 
+    /// The most pages of a listing that are asked for.
+    pub const PAGES_MAX: usize = 100_000;
+
     /// All files of a folder, over all pages. A file that moves between pages is listed once.
     pub async fn list(&self, folder: &str) -> Result<Vec<ListedFile>, PullError> {
         let mut files = Vec::new();
@@ -46,6 +49,9 @@ impl SageX3Client {
         let mut link = Some(percent_encode(folder.as_bytes()));
         // A page that was there before ends it: a server that goes in circles is not followed for ever.
         while let Some(page) = link.take().filter(|page| pages.insert(page.clone())) {
+            if pages.len() > Self::PAGES_MAX {
+                return Err(PullError::Answer(format!("the listing has more than {} pages", Self::PAGES_MAX)));
+            }
             let listing = Listing::from_json(&self.get(&format!("datadelivery/{page}")).await?)?;
             files.extend(listing.items.into_iter().filter(|file| keys.insert(file.key.clone())));
             link = listing.next;
