@@ -1,1 +1,5 @@
-//! x
+//! filebell from outside: one test binary, a module a subject.
+
+mod house;
+mod promise;
+mod receiver;
