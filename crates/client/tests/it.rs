@@ -165,13 +165,20 @@ async fn a_part_that_the_server_no_longer_knows_is_dropped() {
 
 #[tokio::test]
 async fn another_range_than_was_asked_for_is_not_taken() {
-    let wrong = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\
-                 Connection: close\r\n\r\n56789";
-    let server = Scripted::start(&[&ok("\"1\"", 10, "012345"), wrong]).await;
-    let directory = there();
-    assert!(server.download(directory.path(), &digits()).await.is_err());
-    let refused = server.download(directory.path(), &digits()).await;
-    assert!(matches!(refused, Err(DownloadError::Pull(PullError::Answer(_)))), "{refused:?}");
+    let from_5 = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\
+                  Connection: close\r\n\r\n56789";
+    let version_2 = "HTTP/1.1 206 Partial Content\r\nETag: \"2\"\r\nContent-Range: bytes 6-9/10\r\n\
+                     Content-Length: 4\r\nConnection: close\r\n\r\n6789";
+    for wrong in [from_5, version_2] {
+        let whole = ok("\"2\"", 10, "0123456789");
+        let server = Scripted::start(&[&ok("\"1\"", 10, "012345"), wrong, &whole]).await;
+        let directory = there();
+        assert!(server.download(directory.path(), &digits()).await.is_err());
+        let refused = server.download(directory.path(), &digits()).await;
+        assert!(matches!(refused, Err(DownloadError::Pull(PullError::Answer(_)))), "{refused:?}");
+        server.download(directory.path(), &digits()).await.unwrap();
+        assert!(!server.asked(2).contains("range:"), "it begins anew");
+    }
 }
 
 #[tokio::test]
