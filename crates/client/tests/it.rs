@@ -15,6 +15,7 @@ use axum::routing::get;
 use filebell_client::download::{DownloadError, Downloaded, Expected, Remote, download};
 use filebell_client::pull::{ChangesClient, Http, NextcloudClient, PullError, SageX3Client};
 use filebell_client::receive::Verified;
+use filebell_client::recent::{RecentError, read_json, read_xml};
 use filebell_client::verify::NextcloudKey;
 use filebell_client::wire::ocs::{Failure, Format, RecentRow, RecentWriter, Version};
 use filebell_client::wire::{nextcloud, sagex3};
@@ -257,6 +258,27 @@ async fn a_server_that_says_nothing_is_not_waited_for() {
     let remote = Remote::new(base.parse().unwrap());
     let late = download(&http, &remote, there().path(), b"a", &Expected::default(), |_, _| ()).await;
     assert!(matches!(late, Err(DownloadError::Pull(PullError::Deadline(_)))), "{late:?}");
+}
+
+// ---- recent
+
+#[test]
+fn captured_lists_read_the_same_in_both_formats() {
+    let captured = include_str!("../../core/tests/vectors/nextcloud/ocs.json");
+    let captured: Vec<serde_json::Value> = serde_json::from_str(captured).unwrap();
+    let answer = |name: &str| {
+        let exchange = captured.iter().find(|exchange| exchange["name"] == name).unwrap();
+        exchange["response"]["body"].as_str().unwrap().as_bytes()
+    };
+    let files = read_xml(answer("ocs/v1_accept_json_q")).unwrap();
+    assert_eq!((files.len(), files[0].id, files[0].path.as_str()), (6, 88, "/empty.txt"));
+    for name in ["ocs/v1_accept_json", "ocs/v2_accept_json", "ocs/v1_json_ok_recent"] {
+        assert_eq!(read_json(answer(name)).unwrap(), files, "{name}");
+    }
+    assert_eq!(read_xml(answer("ocs/v2_xml_ok_recent")).unwrap(), files);
+    // Its comment is read over; it is a good document of another kind.
+    let other = read_xml(answer("ocs/v1_xml_capabilities"));
+    assert!(matches!(other, Err(RecentError::Malformed(why)) if why == "no files"));
 }
 
 // ---- pull
