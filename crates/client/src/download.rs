@@ -197,10 +197,12 @@ pub async fn download(
             let said = tokio::time::timeout(http.deadline(), refusal(response)).await;
             return Err(said.unwrap_or(PullError::Deadline(http.deadline())).into());
         }
-        let goes_on = response.status() == StatusCode::PARTIAL_CONTENT && range_start(&response) == Some(part.size);
+        let goes_on = response.status() == StatusCode::PARTIAL_CONTENT && part.is_continued_by(response.headers());
         if response.status() == StatusCode::PARTIAL_CONTENT && !goes_on {
             part.start_over(None).await?;
-            return Err(PullError::Answer("it is another part of the file than was asked for".to_owned()).into());
+            return Err(
+                PullError::Answer("it is another part, or of another version, than was asked for".to_owned()).into()
+            );
         }
         if !goes_on {
             part.start_over(strong_etag(response.headers())).await?;
@@ -233,8 +235,8 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
 }
 
 /// The first byte of a partial answer: `bytes 6-9/10` begins at 6.
-fn range_start(response: &Response<Incoming>) -> Option<u64> {
-    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     range.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
 }
 
@@ -341,6 +343,12 @@ impl Part {
                 Some(bytes) => part.count(bytes),
             }
         }
+    }
+
+    /// Whether a partial answer begins where this part ends and, as far as it says, is of the same version.
+    fn is_continued_by(&self, headers: &HeaderMap) -> bool {
+        let etag = headers.get(ETAG);
+        range_start(headers) == Some(self.size) && (etag.is_none() || etag == self.etag.as_ref())
     }
 
     fn count(&mut self, bytes: &[u8]) {

@@ -15,6 +15,7 @@ use axum::routing::get;
 use filebell_client::download::{DownloadError, Downloaded, Expected, Remote, download};
 use filebell_client::pull::{ChangesClient, Http, NextcloudClient, PullError, SageX3Client};
 use filebell_client::receive::Verified;
+use filebell_client::recent::{RecentError, read_json, read_xml};
 use filebell_client::verify::NextcloudKey;
 use filebell_client::wire::ocs::{Failure, Format, RecentRow, RecentWriter, Version};
 use filebell_client::wire::{nextcloud, sagex3};
@@ -165,13 +166,20 @@ async fn a_part_that_the_server_no_longer_knows_is_dropped() {
 
 #[tokio::test]
 async fn another_range_than_was_asked_for_is_not_taken() {
-    let wrong = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\
-                 Connection: close\r\n\r\n56789";
-    let server = Scripted::start(&[&ok("\"1\"", 10, "012345"), wrong]).await;
-    let directory = there();
-    assert!(server.download(directory.path(), &digits()).await.is_err());
-    let refused = server.download(directory.path(), &digits()).await;
-    assert!(matches!(refused, Err(DownloadError::Pull(PullError::Answer(_)))), "{refused:?}");
+    let from_5 = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\
+                  Connection: close\r\n\r\n56789";
+    let version_2 = "HTTP/1.1 206 Partial Content\r\nETag: \"2\"\r\nContent-Range: bytes 6-9/10\r\n\
+                     Content-Length: 4\r\nConnection: close\r\n\r\n6789";
+    for wrong in [from_5, version_2] {
+        let whole = ok("\"2\"", 10, "0123456789");
+        let server = Scripted::start(&[&ok("\"1\"", 10, "012345"), wrong, &whole]).await;
+        let directory = there();
+        assert!(server.download(directory.path(), &digits()).await.is_err());
+        let refused = server.download(directory.path(), &digits()).await;
+        assert!(matches!(refused, Err(DownloadError::Pull(PullError::Answer(_)))), "{refused:?}");
+        server.download(directory.path(), &digits()).await.unwrap();
+        assert!(!server.asked(2).contains("range:"), "it begins anew");
+    }
 }
 
 #[tokio::test]
@@ -250,6 +258,27 @@ async fn a_server_that_says_nothing_is_not_waited_for() {
     let remote = Remote::new(base.parse().unwrap());
     let late = download(&http, &remote, there().path(), b"a", &Expected::default(), |_, _| ()).await;
     assert!(matches!(late, Err(DownloadError::Pull(PullError::Deadline(_)))), "{late:?}");
+}
+
+// ---- recent
+
+#[test]
+fn captured_lists_read_the_same_in_both_formats() {
+    let captured = include_str!("../../core/tests/vectors/nextcloud/ocs.json");
+    let captured: Vec<serde_json::Value> = serde_json::from_str(captured).unwrap();
+    let answer = |name: &str| {
+        let exchange = captured.iter().find(|exchange| exchange["name"] == name).unwrap();
+        exchange["response"]["body"].as_str().unwrap().as_bytes()
+    };
+    let files = read_xml(answer("ocs/v1_accept_json_q")).unwrap();
+    assert_eq!((files.len(), files[0].id, files[0].path.as_str()), (6, 88, "/empty.txt"));
+    for name in ["ocs/v1_accept_json", "ocs/v2_accept_json", "ocs/v1_json_ok_recent"] {
+        assert_eq!(read_json(answer(name)).unwrap(), files, "{name}");
+    }
+    assert_eq!(read_xml(answer("ocs/v2_xml_ok_recent")).unwrap(), files);
+    // Its comment is read over; it is a good document of another kind.
+    let other = read_xml(answer("ocs/v1_xml_capabilities"));
+    assert!(matches!(other, Err(RecentError::Malformed(why)) if why == "no files"));
 }
 
 // ---- pull
