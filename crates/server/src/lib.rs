@@ -2,8 +2,11 @@
 //!
 //! The rooms, and which way things flow, are drawn in `ARCHITECTURE.md`.
 
+pub mod app;
 pub mod beneath;
 pub mod config;
+pub mod delivery;
+pub mod http;
 pub mod journal;
 pub mod ops;
 pub mod seams;

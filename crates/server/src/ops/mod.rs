@@ -18,7 +18,7 @@ use url::Url;
 
 pub use admin::{
     AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, TokenPair, check_name,
-    generate_key,
+    generate_admin_token, generate_key,
 };
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 
@@ -33,7 +33,9 @@ pub enum Caller {
     /// The operator, by the admin token.
     Operator,
     /// An application, by an access token, for one account.
-    Application(ApplicationCaller),
+    Application(Box<ApplicationCaller>),
+    /// An account, by its password, for itself.
+    Account(AccountCaller),
 }
 
 /// An application that asks on behalf of one account, within one grant.
@@ -179,7 +181,13 @@ impl Ops {
         if self.0.admin_token.as_ref() == Some(token) {
             return Ok(Caller::Operator);
         }
-        self.access_token(token).await.map(Caller::Application)
+        Ok(Caller::Application(Box::new(self.access_token(token).await?)))
+    }
+
+    /// Tells the names of accounts; an account that has been removed meanwhile has an empty one.
+    pub async fn account_names(&self) -> Result<impl Fn(AccountId) -> String + use<>, OpsError> {
+        let directory = self.directory().await?;
+        Ok(move |account| directory.account_names.get(&account).cloned().unwrap_or_default())
     }
 
     /// Whether the store answers.

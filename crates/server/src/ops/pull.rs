@@ -223,12 +223,19 @@ impl Ops {
                 Ok(ChangesOf { account, folders: None })
             }
             Caller::Application(caller) => {
-                if account.is_some_and(|name| name != caller.account.name) {
-                    return Err(OpsError::NotFound("such account".into()));
-                }
-                Ok(ChangesOf { account: Some(caller.account.id), folders: Some(caller.grant.folders.clone()) })
+                let folders = Some(caller.grant.folders.clone());
+                own_changes(&caller.account, account, folders)
             }
+            Caller::Account(caller) => own_changes(&caller.account, account, None),
         }
+    }
+}
+
+/// An account's own changes. Another account's name is not even known to exist.
+fn own_changes(own: &Account, asked: Option<&str>, folders: Option<Vec<String>>) -> Result<ChangesOf, OpsError> {
+    match asked {
+        Some(name) if name != own.name => Err(OpsError::NotFound(format!("account `{name}`"))),
+        _ => Ok(ChangesOf { account: Some(own.id), folders }),
     }
 }
 

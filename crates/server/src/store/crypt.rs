@@ -59,7 +59,7 @@ impl StoreKey {
                 let key = Self::generate()?;
                 let mut file =
                     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
-                file.write_all(Zeroizing::new(hex::encode(&*key.0)).as_bytes()).map_err(io)?;
+                file.write_all(Zeroizing::new(hex::encode(*key.0)).as_bytes()).map_err(io)?;
                 file.sync_all().map_err(io)?;
                 Ok(key)
             }

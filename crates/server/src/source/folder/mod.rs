@@ -1,1 +1,258 @@
 //! A watched directory tree.
+//!
+//! Hints from the kernel ([`watch`]) and walks ([`scan`]) only mark paths dirty. The decider ([`decide`]) alone turns
+//! a dirty path into a claim, by comparing the file with its stored row. So a lost, doubled or wrong hint costs time,
+//! never a file.
+
+mod decide;
+mod dir;
+mod dirty;
+mod ignore;
+mod lease;
+mod root;
+mod scan;
+mod status;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use filebell_core::id::AccountId;
+use filebell_core::time::TimestampMs;
+use rustix::io::Errno;
+use tokio::runtime::Handle;
+
+pub use ignore::Ignore;
+pub use status::{RootState, RootStatus, ScanProgress};
+
+use crate::journal::{Journal, JournalError};
+use dirty::{Dirty, Lane};
+use root::Root;
+use status::Status;
+
+/// How a tree is watched.
+#[derive(Debug, Clone)]
+pub struct FolderConfig {
+    /// How long a file has to stand still where no lease can prove that writing has ended; also the least time
+    /// between two walks of what is polled.
+    pub settle: Duration,
+    /// Extra wait after the end of writing, for writers that close and go on.
+    pub quiet: Duration,
+    /// What is told of the files a new root comes with.
+    pub existing: Existing,
+    /// The time between two walks of a tree that is watched.
+    pub rescan: Duration,
+    /// Whether to watch or to walk.
+    pub mode: Mode,
+    /// Names that are left out.
+    pub ignore: Ignore,
+}
+
+/// What is told of the files that were in a new root before it was watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing.
+    None,
+    /// All of them.
+    All,
+    /// Those last written at or after this time.
+    Since(TimestampMs),
+}
+
+/// Whether to watch or to walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Watch, but walk where changes raise no event (network, FUSE and overlay file systems).
+    Auto,
+    /// Watch.
+    Inotify,
+    /// Walk.
+    Poll,
+}
+
+/// Why a root cannot be watched at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// There is no such directory.
+    #[error("the root {0} does not exist: make the directory, or correct `root`")]
+    Missing(PathBuf),
+    /// It is something else.
+    #[error("the root {0} is not a directory: give a directory as `root`")]
+    NotADirectory(PathBuf),
+    /// It may not be read.
+    #[error("the root {0} cannot be read: give the user filebell runs as the right to list and enter it")]
+    Denied(PathBuf),
+    /// The kernel lacks openat2.
+    #[error("this kernel has no openat2, which keeps every path below its root: Linux 5.6 or newer is needed")]
+    Kernel,
+    /// Another refusal of the system.
+    #[error("the root {root} cannot be opened")]
+    System {
+        /// Which.
+        root: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The journal does not answer.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// The running source of one account's root.
+pub struct Folder {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What the threads of a root share.
+struct Shared {
+    account: AccountId,
+    user: String,
+    config: FolderConfig,
+    root: Root,
+    dirty: Dirty,
+    status: Status,
+    watch: watch::Bell,
+    scan: scan::Bell,
+    journal: Journal,
+    runtime: Handle,
+    first_seen_at: TimestampMs,
+    baseline_done: AtomicBool,
+    stopped: AtomicBool,
+}
+
+impl Folder {
+    /// Starts watching; the threads it makes end with [`Folder::stop`], or soon after it is dropped.
+    pub async fn start(
+        account: AccountId,
+        account_name: String,
+        root: &Path,
+        config: FolderConfig,
+        journal: Journal,
+    ) -> Result<Self, RootError> {
+        let refused = |error| RootError::new(root, error);
+        let (root, _) = Root::find(root).map_err(refused)?;
+        // Asked before anything is watched: what comes from now on is news.
+        let state = journal.root_state(account).await?;
+        let shared = Arc::new(Shared {
+            account,
+            user: account_name,
+            dirty: Dirty::new(config.quiet),
+            config,
+            watch: watch::Bell::new().map_err(refused)?,
+            root,
+            status: Status::default(),
+            scan: scan::Bell::default(),
+            journal,
+            runtime: Handle::current(),
+            first_seen_at: state.first_seen_at,
+            baseline_done: AtomicBool::new(state.baseline_done),
+            stopped: AtomicBool::new(false),
+        });
+        let mut folder = Self { shared, threads: Vec::new() };
+        folder.spawn("watch", watch::run)?;
+        folder.spawn("scan", scan::run)?;
+        folder.spawn("decide", |shared| decide::run(shared, Lane::Quick))?;
+        folder.spawn("decide-large", |shared| decide::run(shared, Lane::Large))?;
+        Ok(folder)
+    }
+
+    fn spawn(&mut self, name: &str, work: fn(&Arc<Shared>)) -> Result<(), RootError> {
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared));
+        let root = self.shared.root.path().to_owned();
+        self.threads.push(thread.map_err(|error| RootError::System { root, error })?);
+        Ok(())
+    }
+
+    /// Asks for a scan of the whole tree, soon.
+    pub fn request_scan(&self) {
+        self.shared.watch.rescan();
+    }
+
+    /// Waits until everything that happened in a watched tree before this call was decided. A file somebody is
+    /// writing is not waited for.
+    pub async fn settled(&self) {
+        let shared = Arc::clone(&self.shared);
+        // It fails only if the runtime is going down, and then nobody waits for the answer.
+        let _ = tokio::task::spawn_blocking(move || {
+            shared.watch.wait_drained();
+            shared.dirty.wait_decided();
+        })
+        .await;
+    }
+
+    /// What the root says of itself.
+    pub fn status(&self) -> RootStatus {
+        self.shared.status.report(self.shared.dirty.len())
+    }
+
+    /// Stops watching. A commit under way comes to its end; what is not decided yet is found by the next start.
+    pub async fn stop(mut self) {
+        self.shared.stop();
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of a watched folder has panicked");
+                }
+            }
+        });
+        // As above: no runtime, nobody who waits.
+        let _ = joined.await;
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.dirty.stop();
+        self.scan.stop();
+        self.watch.wake();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+impl RootError {
+    fn new(root: &Path, error: Errno) -> Self {
+        let root = root.to_owned();
+        match error {
+            Errno::NOENT => Self::Missing(root),
+            Errno::NOTDIR => Self::NotADirectory(root),
+            Errno::ACCESS | Errno::PERM => Self::Denied(root),
+            Errno::NOSYS => Self::Kernel,
+            _ => Self::System { root, error: error.into() },
+        }
+    }
+}
+
+/// A lock that outlives a panic elsewhere: what it guards is changed by single statements.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a change, at the longest until `until`.
+fn wait_until<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>, until: Option<Instant>) -> MutexGuard<'a, T> {
+    match until {
+        None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+        Some(until) => {
+            let left = until.saturating_duration_since(Instant::now());
+            changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
+        }
+    }
+}

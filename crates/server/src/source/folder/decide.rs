@@ -1,0 +1,373 @@
+//! The decider: compares a dirty path with its stored row, and claims what it can prove.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
+use filebell_core::event::StoredFile;
+use filebell_core::path::FilePath;
+use futures_util::future::try_join_all;
+use md5::Md5;
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::dirty::{Dirt, Lane, Taken, VANISH_GRACE};
+use super::lease::{self, Lease};
+use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, look_at};
+use super::{Existing, Shared};
+use crate::journal::JournalError;
+
+/// At most this many paths are decided together, and their claims committed together.
+const BATCH_PATHS_MAX: usize = 512;
+/// What has gathered is committed when deciding the batch has taken this long.
+const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
+/// A larger file is read by the other worker.
+const QUICK_BYTES_MAX: u64 = 8 << 20;
+/// Read and hashed at a time.
+const CHUNK_BYTES: usize = 256 << 10;
+/// How long to wait for a writer at first: CLOSE_WRITE is raised microseconds before the writer lets go.
+const BUSY_WAIT_MIN: Duration = Duration::from_micros(500);
+/// How long to wait for a writer at most. Its close is a hint that comes sooner.
+const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long to wait after a failure at first, and at most.
+const FAILURE_WAIT_MIN: Duration = Duration::from_millis(250);
+const FAILURE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How coarse the clock of a file system may be: a file changed this much before the root was first seen may have
+/// been changed after.
+const CLOCK_GRAIN_NS: i64 = 10_000_000;
+
+/// Decides dirty paths of a lane until all stops.
+pub(super) fn run(shared: &Arc<Shared>, lane: Lane) {
+    let mut decider = Decider { shared, lane, chunk: vec![0; CHUNK_BYTES], blind: HashMap::new(), refusals: 0 };
+    let max = match lane {
+        Lane::Quick => BATCH_PATHS_MAX,
+        Lane::Large => 1,
+    };
+    while let Some(batch) = shared.dirty.take(lane, max) {
+        decider.decide_all(batch);
+    }
+}
+
+struct Decider<'a> {
+    shared: &'a Shared,
+    lane: Lane,
+    chunk: Vec<u8>,
+    /// Per device, the name of its file system if leases prove nothing on it.
+    blind: HashMap<u64, Option<&'static str>>,
+    /// How often in a row the journal refused.
+    refusals: u32,
+}
+
+/// What to do with a path.
+enum Step {
+    /// Nothing has changed, or nothing can be proved.
+    Silent,
+    /// Look again later.
+    Later(Duration),
+    /// It is for the worker of large files.
+    TooLarge,
+    /// Tell the journal.
+    Claim(Claim),
+}
+
+/// What the journal knows about a path.
+#[derive(Default)]
+struct Known {
+    row: Option<StoredFile>,
+    /// Rows of other paths with the same inode.
+    kin: Vec<StoredFile>,
+}
+
+/// Claims to be committed together. Files that are gone come after those that are there, so that a move is one.
+#[derive(Default)]
+struct Claims {
+    present: Vec<(Taken, Arrival)>,
+    gone: Vec<(Taken, Arrival)>,
+}
+
+impl Decider<'_> {
+    fn decide_all(&mut self, batch: Vec<Taken>) {
+        let root = match self.shared.root.open() {
+            Ok(root) => root,
+            Err(RootLost::Closed(_) | RootLost::Swapped(_)) => return self.put_all_back(batch),
+        };
+        let looks: Vec<_> = batch.iter().map(|taken| root.look(&taken.path)).collect();
+        let known = match self.known(&batch, &looks) {
+            Ok(known) => known,
+            Err(error) => return self.refused(batch, &error),
+        };
+        let mut claims = Claims::default();
+        let mut started = Instant::now();
+        for ((mut taken, look), known) in batch.into_iter().zip(looks).zip(known) {
+            let step = look.and_then(|look| self.decide(&root, &mut taken, look, &known));
+            self.take_step(taken, step, &mut claims);
+            if started.elapsed() > BATCH_TIME_MAX {
+                self.record(std::mem::take(&mut claims.present));
+                started = Instant::now();
+            }
+        }
+        claims.present.append(&mut claims.gone);
+        self.record(claims.present);
+    }
+
+    fn take_step(&self, mut taken: Taken, step: Result<Step, Errno>, claims: &mut Claims) {
+        let dirty = &self.shared.dirty;
+        match step {
+            Ok(Step::Silent) => dirty.done(&taken.path),
+            Ok(Step::Later(delay)) => dirty.put_back(taken, self.lane, delay),
+            Ok(Step::TooLarge) => dirty.put_back(taken, Lane::Large, Duration::ZERO),
+            Ok(Step::Claim(claim)) => {
+                let gone = claim == Claim::Gone;
+                let arrival = Arrival {
+                    account: self.shared.account,
+                    path: FilePath::clone(&taken.path),
+                    claim,
+                    source: SourceKind::Folder,
+                    user: self.shared.user.clone(),
+                };
+                if gone { &mut claims.gone } else { &mut claims.present }.push((taken, arrival));
+            }
+            Err(Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG) => {
+                // A change of the right to read it raises an event of its own; a scan comes back to it anyway.
+                self.unreadable(&taken.path, step.err());
+                dirty.done(&taken.path);
+            }
+            Err(error) => {
+                if taken.dirt.failures == 0 {
+                    self.unreadable(&taken.path, Some(error));
+                }
+                taken.dirt.failures = taken.dirt.failures.saturating_add(1);
+                let delay = growing(FAILURE_WAIT_MIN, 2, taken.dirt.failures, FAILURE_WAIT_MAX);
+                dirty.put_back(taken, self.lane, delay);
+            }
+        }
+    }
+
+    fn unreadable(&self, path: &FilePath, error: Option<Errno>) {
+        let why = error.map(|error| error.to_string()).unwrap_or_default();
+        tracing::warn!(account = self.shared.user, path = %path.to_text(), why, "a file cannot be read");
+        self.shared.status.set(&self.shared.user, |conditions| {
+            conditions.note_unreadable(|| format!("{} ({why})", path.to_text()));
+        });
+    }
+
+    /// Asks the journal for all of a batch at once.
+    fn known(&self, batch: &[Taken], looks: &[Result<Look, Errno>]) -> Result<Vec<Known>, JournalError> {
+        let (journal, account) = (&self.shared.journal, self.shared.account);
+        let one = |taken: &Taken, look: &Result<Look, Errno>| {
+            let (path, look) = (FilePath::clone(&taken.path), *look);
+            async move {
+                let Ok(look) = look else { return Ok(Known::default()) };
+                let row = journal.file_at(account, path).await?;
+                let kin = match (look, &row) {
+                    (Look::File(print), None) => journal.files_with_inode(account, print.inode).await?,
+                    _ => Vec::new(),
+                };
+                Ok(Known { row, kin })
+            }
+        };
+        self.shared.runtime.block_on(try_join_all(batch.iter().zip(looks).map(|(taken, look)| one(taken, look))))
+    }
+
+    fn decide(&mut self, root: &OpenRoot, taken: &mut Taken, look: Look, known: &Known) -> Result<Step, Errno> {
+        match look {
+            Look::NoFile => self.decide_absent(root, taken, known.row.as_ref()),
+            Look::File(print) => {
+                taken.dirt.gone_since = None;
+                taken.dirt.seen_vanish = false;
+                if known.row.as_ref().is_some_and(|row| row.fingerprint == print) {
+                    return Ok(Step::Silent);
+                }
+                if self.lane == Lane::Quick && print.size > QUICK_BYTES_MAX {
+                    return Ok(Step::TooLarge);
+                }
+                match root.file(&taken.path) {
+                    Ok(file) => self.decide_file(root, taken, &file, known),
+                    // It went, or became something else, between the two looks.
+                    Err(error) if is_absence(error) => Ok(Step::Later(BUSY_WAIT_MIN)),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// A path without a file is a deletion only with proof: it was seen to go, or it is missing from a directory of
+    /// the very device it lay on (a disk that is not mounted deletes nothing).
+    fn decide_absent(&self, root: &OpenRoot, taken: &mut Taken, row: Option<&StoredFile>) -> Result<Step, Errno> {
+        let Some(row) = row else { return Ok(Step::Silent) };
+        let gone_for = taken.dirt.gone_since.get_or_insert_with(Instant::now).elapsed();
+        if gone_for < VANISH_GRACE {
+            return Ok(Step::Later(VANISH_GRACE.saturating_sub(gone_for)));
+        }
+        let proved = taken.dirt.seen_vanish
+            || self.shared.root.sweeps()
+                && (root.nearest_device(&taken.path)? == row.fingerprint.dev
+                    || blind_file_system(root.as_fd()) == Some(OVERLAY));
+        Ok(if proved { Step::Claim(Claim::Gone) } else { Step::Silent })
+    }
+
+    fn decide_file(
+        &mut self,
+        root: &OpenRoot,
+        taken: &mut Taken,
+        file: &OwnedFd,
+        known: &Known,
+    ) -> Result<Step, Errno> {
+        let Look::File(print) = look_at(file.as_fd())? else { return Ok(Step::Later(BUSY_WAIT_MIN)) };
+        let lease = self.lease(file, print.dev);
+        if lease == Lease::Busy {
+            return Ok(busy(&mut taken.dirt));
+        }
+        let announce = self.announce(&taken.dirt, &print);
+        if lease == Lease::Unavailable && announce == Announce::News {
+            let (seen, since) = *taken.dirt.standing.get_or_insert_with(|| (print, Instant::now()));
+            if seen != print {
+                taken.dirt.standing = Some((print, Instant::now()));
+                return Ok(Step::Later(self.shared.config.settle));
+            }
+            let left = self.shared.config.settle.saturating_sub(since.elapsed());
+            if !left.is_zero() {
+                return Ok(Step::Later(left));
+            }
+        }
+        let Some(version) = self.read(file, print.size)? else { return Ok(busy(&mut taken.dirt)) };
+        let unchanged = look_at(file.as_fd())? == Look::File(print)
+            && root.look(&taken.path)? == Look::File(print)
+            && self.lease(file, print.dev) == lease;
+        if !unchanged {
+            return Ok(busy(&mut taken.dirt));
+        }
+        let completeness = match lease {
+            Lease::Granted if taken.dirt.renamed => Completeness::Renamed,
+            Lease::Granted => Completeness::Leased,
+            Lease::Busy | Lease::Unavailable => Completeness::QuietPeriod,
+        };
+        let moved_from = self.moved_from(root, &taken.path, &print, &known.kin)?;
+        Ok(Step::Claim(Claim::Present(Present { fingerprint: print, version, completeness, moved_from, announce })))
+    }
+
+    fn lease(&mut self, file: &OwnedFd, dev: u64) -> Lease {
+        let blind = self.blind.entry(dev).or_insert_with(|| blind_file_system(file.as_fd()));
+        match blind {
+            Some(_) => Lease::Unavailable,
+            None => lease::probe(file.as_fd()),
+        }
+    }
+
+    /// What a new root came with is remembered, and told only if that is wanted: found by nothing but the first scan,
+    /// and not changed since the root was first seen. The time of that change cannot be set by a writer.
+    fn announce(&self, dirt: &Dirt, print: &Fingerprint) -> Announce {
+        let first_seen_ns = self.shared.first_seen_at.as_millis().saturating_mul(1_000_000);
+        let old = dirt.only_scanned
+            && !self.shared.baseline_done.load(Ordering::Relaxed)
+            && print.ctime_ns < first_seen_ns.saturating_sub(CLOCK_GRAIN_NS);
+        match self.shared.config.existing {
+            Existing::None if old => Announce::Baseline,
+            Existing::Since(time) if old && print.mtime_ms() < time.as_millis() => Announce::Baseline,
+            _ => Announce::News,
+        }
+    }
+
+    /// Reads a file of `size` bytes; `None` if it has become shorter or longer, or all stops.
+    fn read(&mut self, file: &OwnedFd, size: u64) -> Result<Option<Version>, Errno> {
+        let (mut sha256, mut md5) = (Sha256::new(), Md5::new());
+        let mut read = 0;
+        while read <= size {
+            let count = match rustix::io::read(file, self.chunk.as_mut_slice()) {
+                Ok(0) => break,
+                Err(Errno::INTR) => continue,
+                answer => answer?,
+            };
+            let bytes = self.chunk.get(..count).unwrap_or_default();
+            sha256.update(bytes);
+            md5.update(bytes);
+            read += count as u64;
+            if self.shared.is_stopped() {
+                return Ok(None);
+            }
+        }
+        let version = Version { sha256: sha256.finalize().into(), md5: md5.finalize().into(), size };
+        Ok((read == size).then_some(version))
+    }
+
+    /// Where the same inode lay before, if it lies there no longer.
+    fn moved_from(
+        &self,
+        root: &OpenRoot,
+        path: &FilePath,
+        print: &Fingerprint,
+        kin: &[StoredFile],
+    ) -> Result<Option<FilePath>, Errno> {
+        for old in kin {
+            let was = &old.fingerprint;
+            // Without a time of birth the inode number may have been given to another file meanwhile.
+            let same = was.same_inode(print)
+                && (was.birth_ns.is_some() || (was.size, was.mtime_ns) == (print.size, print.mtime_ns));
+            if !same || old.path == *path {
+                continue;
+            }
+            let still_there = matches!(root.look(&old.path)?, Look::File(there) if there.same_inode(was));
+            if !still_there {
+                return Ok(Some(old.path.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn record(&mut self, claims: Vec<(Taken, Arrival)>) {
+        if claims.is_empty() {
+            return;
+        }
+        let (taken, arrivals): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
+        match self.shared.runtime.block_on(self.shared.journal.record(arrivals)) {
+            Ok(_) => {
+                for taken in taken {
+                    self.shared.dirty.done(&taken.path);
+                }
+                if std::mem::take(&mut self.refusals) > 0 {
+                    self.shared.status.set(&self.shared.user, |conditions| conditions.journal = None);
+                }
+            }
+            Err(error) => self.refused(taken, &error),
+        }
+    }
+
+    /// The journal did not take the claims: the paths stay dirty.
+    fn refused(&mut self, batch: Vec<Taken>, error: &JournalError) {
+        if self.refusals == 0 && !self.shared.is_stopped() {
+            tracing::error!(
+                account = self.shared.user,
+                error = error as &dyn std::error::Error,
+                "arrivals wait, for the journal does not take them"
+            );
+        }
+        self.shared.status.set(&self.shared.user, |conditions| conditions.journal = Some(error.to_string()));
+        self.refusals = self.refusals.saturating_add(1);
+        let delay = growing(FAILURE_WAIT_MIN, 2, self.refusals, FAILURE_WAIT_MAX);
+        for taken in batch {
+            self.shared.dirty.put_back(taken, self.lane, delay);
+        }
+    }
+
+    fn put_all_back(&self, batch: Vec<Taken>) {
+        for taken in batch {
+            self.shared.dirty.put_back(taken, self.lane, Duration::from_secs(1));
+        }
+    }
+}
+
+/// Somebody writes: an end of that is news, whatever lay there when the root was first seen.
+fn busy(dirt: &mut Dirt) -> Step {
+    dirt.only_scanned = false;
+    dirt.busy = dirt.busy.saturating_add(1);
+    Step::Later(growing(BUSY_WAIT_MIN, 4, dirt.busy, BUSY_WAIT_MAX))
+}
+
+/// `min` at the first time, then `factor` times as long each time, `max` at most.
+fn growing(min: Duration, factor: u32, times: u32, max: Duration) -> Duration {
+    let grown = factor.checked_pow(times.saturating_sub(1)).and_then(|factor| min.checked_mul(factor));
+    grown.map_or(max, |grown| grown.min(max))
+}
