@@ -477,17 +477,159 @@ async fn a_polled_root_tells_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_event_is_made_good_by_the_walk_that_an_overflow_starts() {
+async fn what_an_overflow_of_the_queue_swallows_is_found_by_a_walk() {
     let house = House::open().await;
-    fs::create_dir(house.at("d")).unwrap();
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let files = limit.trim().parse::<usize>().unwrap() / 3 + 100;
+    let scanned = house.folder().status().last_scan_finished_at;
+    {
+        let _stalled = house.folder().shared.dirty.stalled();
+        // Three events for each: created, modified, closed.
+        (0..files).for_each(|at| house.write(&at.to_string(), "x"));
+        fs::create_dir(house.at("d")).unwrap();
+        house.write("d/unheard", "unheard");
+    }
+    let told = house.until_told(files + 1).await;
+    assert!(told.contains(&"created /d/unheard 7".to_owned()));
+    house.until("the walk", |house| house.folder().status().last_scan_finished_at > scanned).await;
+    house.write("d/heard", "heard");
+    house.until_told(files + 2).await;
+    assert_eq!(house.told().await.len(), files + 2);
+}
+
+#[expect(unsafe_code, reason = "mmap(2) is in no safe crate")]
+fn map_writable(file: &File, size: usize) -> *mut libc::c_void {
+    let fd = std::os::fd::AsRawFd::as_raw_fd(file);
+    // SAFETY: a fresh shared mapping of a file this test alone uses.
+    let map =
+        unsafe { libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0) };
+    assert_ne!(map, libc::MAP_FAILED);
+    map
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(unsafe_code, reason = "writes through a mapping")]
+async fn a_writable_mapping_is_a_writer_after_its_file_is_closed() {
+    let house = House::open().await;
+    let file = File::options().read(true).write(true).create_new(true).open(house.at("a")).unwrap();
+    file.set_len(4096).unwrap();
+    let map = map_writable(&file, 4096) as usize;
+    drop(file);
+    tokio::time::sleep(Duration::from_millis(400)).await;
     house.settled().await;
-    // As if the file had come in silence: its name is hidden from the watch, not from the walk.
-    house.folder().shared.watch.rescan();
-    house.write("d/a", "a");
+    assert!(house.events().await.is_empty());
+    // SAFETY: the mapping has 4096 bytes, lives until the next line, and is used here alone.
+    unsafe {
+        std::ptr::write_bytes(map as *mut u8, b'x', 4096);
+        libc::munmap(map as *mut libc::c_void, 4096);
+    }
     house.until_told(1).await;
+    let events = house.events().await;
+    let expected: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest([b'x'; 4096]).into();
+    assert_eq!(events[0].version.unwrap().sha256, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_journal_refuses_arrivals_wait() {
+    let house = House::open().await;
+    let database = rusqlite::Connection::open(house._data.path().join("filebell.db")).unwrap();
+    database
+        .execute_batch("CREATE TRIGGER refuse BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        .unwrap();
+    house.write("a", "a");
+    house.write("b", "b");
+    let degraded = |house: &House| matches!(house.folder().status().state, RootState::Degraded { .. });
+    house.until("the refusal", degraded).await;
+    house.write("b", "bb");
+    database.execute_batch("DROP TRIGGER refuse").unwrap();
+    let mut told = house.until_told(2).await;
+    told.sort();
+    assert_eq!(told, ["created /a 1", "created /b 2"]);
+    house.until("life", |house| house.folder().status().state == RootState::Live).await;
+    assert_eq!(house.told().await.len(), 2);
+}
+
+/// An overlay over two directories, where this machine lets us mount one.
+struct Overlay(TempDir);
+
+impl Overlay {
+    fn mounted() -> Option<Self> {
+        let layers = tempfile::tempdir().unwrap();
+        for layer in ["lower", "upper", "work", "merged"] {
+            fs::create_dir(layers.path().join(layer)).unwrap();
+        }
+        let at = |layer: &str| layers.path().join(layer).display().to_string();
+        let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
+        let mount = ["-t", "overlay", "overlay", "-o", &options, &at("merged")];
+        let mounted = std::process::Command::new("mount").args(mount).output().is_ok_and(|out| out.status.success());
+        mounted.then_some(Self(layers))
+    }
+
+    fn merged(&self) -> PathBuf {
+        self.0.path().join("merged")
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.merged()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_an_overlay_a_file_is_told_when_it_has_stood_still() {
+    let Some(overlay) = Overlay::mounted() else {
+        println!("no overlay can be mounted here: nothing is tested");
+        return;
+    };
+    let mut house = House::built(config()).await;
+    let (root, journal) = (overlay.merged(), house.journal.clone());
+    house.folder = Some(Folder::start(house.account, "alice".into(), &root, config(), journal).await.unwrap());
+    house.until("the first scan", |house| house.folder().status().last_scan_finished_at.is_some()).await;
+    assert!(matches!(house.folder().status().state, RootState::Polling { reason } if reason.contains("overlay")));
+    let path = overlay.merged().join("a");
+    let began = Instant::now();
+    let mut writer = File::create(&path).unwrap();
+    for _ in 0..8 {
+        writer.write_all(b"part.").unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    drop(writer);
+    assert_eq!(house.until_told(1).await, ["created /a 40"], "{:?}", began.elapsed());
+    assert_eq!(house.events().await[0].completeness.unwrap().as_str(), "quiet-period");
+    fs::rename(&path, overlay.merged().join("b")).unwrap();
+    house.until_told(2).await;
+    fs::remove_file(overlay.merged().join("b")).unwrap();
+    assert_eq!(house.until_told(3).await, ["created /a 40", "moved /b 40 from /a", "deleted /b"]);
+    house.stop().await;
+}
+
+/// What is mounted below the root and unmounted again takes no file with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_system_that_is_unmounted_deletes_nothing() {
+    let mut house = House::open().await;
+    fs::create_dir(house.at("disk")).unwrap();
+    let target = house.at("disk");
+    let mount = |arguments: &[&str]| {
+        let output = std::process::Command::new(arguments[0]).args(&arguments[1..]).arg(&target).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if !mount(&["mount", "-t", "tmpfs", "tmpfs"]) {
+        println!("nothing can be mounted here: nothing is tested");
+        return;
+    }
     house.scan().await;
-    assert_eq!(house.told().await, ["created /d/a 1"]);
-    assert_eq!(house.folder().status().watches, 2);
+    house.write("disk/a", "a");
+    house.until_told(1).await;
+    house.settled().await;
+    assert!(mount(&["umount"]));
+    house.scan().await;
+    house.stop().await;
+    house.start().await;
+    house.scan().await;
+    assert_eq!(house.told().await, ["created /disk/a 1"]);
+    house.write("disk/b", "b");
+    assert_eq!(house.until_told(2).await, ["created /disk/a 1", "created /disk/b 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
