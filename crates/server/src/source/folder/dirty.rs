@@ -276,6 +276,12 @@ impl Dirty {
     fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
     }
+
+    /// Stalls everybody who marks or takes a path, until it is dropped.
+    #[cfg(test)]
+    pub(super) fn stalled(&self) -> impl Sized {
+        self.state()
+    }
 }
 
 impl State {

@@ -188,10 +188,7 @@ impl<'a> Watcher<'a> {
     fn begin(&mut self) {
         self.queue = None;
         self.jobs.clear();
-        let reason = match self.open_queue() {
-            Ok(()) => None,
-            Err(reason) => Some(reason),
-        };
+        let reason = self.open_queue().err();
         self.shared.status.set(&self.shared.user, |conditions| conditions.polling = reason);
         self.arm();
     }
@@ -449,7 +446,8 @@ impl<'a> Watcher<'a> {
         if device_of(fd.as_fd())? != root.dev
             && let Some(name) = blind_file_system(fd.as_fd())
         {
-            return Ok(self.leave_unwatched(&job.dir, Unwatched::FileSystem(name)));
+            self.leave_unwatched(&job.dir, Unwatched::FileSystem(name));
+            return Ok(());
         }
         match queue.watch(&job.dir, fd.as_fd()) {
             Ok(()) => {
@@ -460,7 +458,10 @@ impl<'a> Watcher<'a> {
                 }
                 self.list(job, fd)
             }
-            Err(Errno::NOSPC) => Ok(self.leave_unwatched(&job.dir, Unwatched::Limit)),
+            Err(Errno::NOSPC) => {
+                self.leave_unwatched(&job.dir, Unwatched::Limit);
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
