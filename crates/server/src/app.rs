@@ -259,7 +259,13 @@ async fn declare(
         let what = format!("the application `{}`", application.name);
         ops.write_application(application).await.map_err(declared(what.clone()))?;
         for grant in grants {
-            ops.write_grant(grant).await.map_err(declared(what.clone()))?;
+            let account = grant.account.clone();
+            if !ops.declare_grant(grant).await.map_err(declared(what.clone()))? {
+                tracing::warn!(
+                    account.name = account,
+                    "{what} is declared with a grant that was taken back; it stays so"
+                );
+            }
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use filebell_core::path::FilePath;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, openat, openat2, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat, unlinkat};
 
 /// A directory that is held open, so that it stays the same one whatever happens to its name.
 #[derive(Debug)]
@@ -27,6 +27,31 @@ impl Root {
         let file = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         let file = File::from(file);
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::NotFound)) }
+    }
+
+    /// The names of the directories in it, but hidden ones.
+    pub fn directories(&self) -> io::Result<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.0)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_bytes().starts_with(b".") {
+                continue;
+            }
+            let is_directory = match entry.file_type() {
+                FileType::Directory => true,
+                FileType::Unknown => {
+                    let stat = statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                }
+                _ => false,
+            };
+            if is_directory {
+                names.push(name.to_bytes().to_vec());
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Removes a file.
@@ -70,6 +95,7 @@ mod tests {
         for wrong in ["/out/hostname", "/in/link", "/in", "/none"] {
             assert!(root.open_file(&path(wrong)).is_err(), "{wrong}");
         }
+        assert_eq!(root.directories().unwrap(), [b"in".to_vec()]);
         assert!(root.remove_file(&path("/out/hostname")).is_err());
         root.remove_file(&path("/in/a")).unwrap();
         assert!(!dir.path().join("in/a").exists());

@@ -3,8 +3,14 @@
 //! Every operation takes who is asking; nothing here knows a status code or a flag.
 
 mod admin;
+mod applications;
+mod keys;
+mod pairing;
 mod passwords;
 mod pull;
+mod sagex3;
+mod signed;
+mod tokens;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,10 +23,14 @@ use filebell_core::secret::Secret;
 use url::Url;
 
 pub use admin::{
-    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, TokenPair, check_name,
+    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, check_name,
     generate_admin_token, generate_key,
 };
+pub use pairing::{Answer, Asked, Consent, FolderChoice};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
+pub use sagex3::{Download, SageX3Settings};
+pub use signed::Signed;
+pub use tokens::{AskError, Introspection, Issued, TokenPair};
 
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
@@ -112,6 +122,12 @@ pub enum OpsError {
     /// The system gives no randomness.
     #[error("the system gave no randomness")]
     NoRandomness,
+    /// A token could not be signed.
+    #[error("the tokens could not be signed")]
+    Signing(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The application has asked as often as it may today.
+    #[error("the quota of today is used up; it begins anew in {0:?}")]
+    Quota(std::time::Duration),
 }
 
 impl From<StoreError> for OpsError {
@@ -136,6 +152,9 @@ struct Inner {
     admin_token: Option<Secret>,
     passwords: Passwords,
     directory: Mutex<Option<Arc<Directory>>>,
+    sagex3: SageX3Settings,
+    pages: sagex3::Pages,
+    quota: sagex3::Quota,
 }
 
 /// Who is who, as of one revision of the store.
@@ -144,12 +163,25 @@ struct Directory {
     accounts: HashMap<String, Account>,
     account_names: HashMap<AccountId, String>,
     applications: HashMap<ApplicationId, Application>,
+    keys: keys::KeyRing,
 }
 
 impl Ops {
     /// Operations over a store and its journal. `public_url` is the base of every URL handed out; without an
     /// `admin_token` there is no operator.
     pub fn new(store: Store, journal: Journal, seams: Seams, public_url: Url, admin_token: Option<Secret>) -> Self {
+        Self::with_sagex3(store, journal, seams, public_url, admin_token, SageX3Settings::default())
+    }
+
+    /// The same, with what the operator chose for Sage X3.
+    pub fn with_sagex3(
+        store: Store,
+        journal: Journal,
+        seams: Seams,
+        public_url: Url,
+        admin_token: Option<Secret>,
+        sagex3: SageX3Settings,
+    ) -> Self {
         Self(Arc::new(Inner {
             passwords: Passwords::new(seams.clone()),
             store,
@@ -158,6 +190,9 @@ impl Ops {
             public_url,
             admin_token,
             directory: Mutex::new(None),
+            sagex3,
+            pages: sagex3::Pages::default(),
+            quota: sagex3::Quota::default(),
         }))
     }
 
@@ -207,6 +242,7 @@ impl Ops {
             account_names: accounts.iter().map(|account| (account.id, account.name.clone())).collect(),
             accounts: accounts.into_iter().map(|account| (account.name.clone(), account)).collect(),
             applications: self.0.store.applications().await?.into_iter().map(|one| (one.id, one)).collect(),
+            keys: keys::KeyRing::new(self.0.store.signing_keys().await?),
         });
         *self.0.directory.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory.clone());
         Ok(directory)

@@ -7,6 +7,7 @@
 mod directory;
 mod events;
 mod owed;
+mod pairing;
 mod rows;
 
 use std::collections::HashMap;
@@ -24,7 +25,8 @@ use owed::Leases;
 /// The file in the data directory.
 const FILE: &str = "filebell.db";
 /// Schema changes in order; the number of those applied is the schema version.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/sqlite/0001_start.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/sqlite/0001_start.sql"), include_str!("../migrations/sqlite/0003_sagex3.sql")];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;
 /// How long another process (a command) may hold the write lock before a verb fails.
@@ -142,6 +144,11 @@ impl SqliteStore {
             result
         });
         reading.await.map_err(|error| StoreError::Engine(Box::new(error)))?
+    }
+
+    /// The key that secrets are sealed under.
+    pub(super) fn key(&self) -> &StoreKey {
+        &self.0.key
     }
 
     /// Whether the store answers.
