@@ -99,6 +99,7 @@ impl Decider<'_> {
             Ok(known) => known,
             Err(error) => return self.refused(batch, &error),
         };
+        let refusals = self.refusals;
         let mut claims = Claims::default();
         let mut started = Instant::now();
         for ((mut taken, look), known) in batch.into_iter().zip(looks).zip(known) {
@@ -111,6 +112,10 @@ impl Decider<'_> {
         }
         claims.present.append(&mut claims.gone);
         self.record(claims.present);
+        if refusals > 0 && self.refusals == refusals {
+            self.refusals = 0;
+            self.shared.status.set(&self.shared.user, |conditions| conditions.journal = None);
+        }
     }
 
     fn take_step(&self, mut taken: Taken, step: Result<Step, Errno>, claims: &mut Claims) {
@@ -326,9 +331,6 @@ impl Decider<'_> {
             Ok(_) => {
                 for taken in taken {
                     self.shared.dirty.done(&taken.path);
-                }
-                if std::mem::take(&mut self.refusals) > 0 {
-                    self.shared.status.set(&self.shared.user, |conditions| conditions.journal = None);
                 }
             }
             Err(error) => self.refused(taken, &error),
