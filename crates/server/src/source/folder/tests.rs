@@ -480,7 +480,7 @@ async fn a_polled_root_tells_the_same() {
 async fn what_an_overflow_of_the_queue_swallows_is_found_by_a_walk() {
     let house = House::open().await;
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
-    let files = limit.trim().parse::<usize>().unwrap() / 3 + 100;
+    let files = limit.trim().parse::<usize>().unwrap() / 2;
     let scanned = house.folder().status().last_scan_finished_at;
     {
         let _stalled = house.folder().shared.dirty.stalled();
