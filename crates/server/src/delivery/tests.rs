@@ -52,7 +52,8 @@ fn status(code: u16) -> Answer {
 }
 
 fn late(after: Duration, code: u16) -> Answer {
-    Answer::Bytes(after, format!("HTTP/1.1 {code} X\r\ncontent-length: 2\r\n\r\nno"))
+    let body = if code == 204 { "\r\n" } else { "content-length: 2\r\n\r\nno" };
+    Answer::Bytes(after, format!("HTTP/1.1 {code} X\r\n{body}"))
 }
 
 fn bytes(text: &str) -> Answer {
@@ -800,8 +801,9 @@ async fn how_many_in_a_second() {
         until_done(&house, all, &receiver).await;
         let took = began.elapsed();
         println!(
-            "{subscriptions} endpoints, {all} notifications: {:.0}/s ({took:.1?}, all recorded after {recorded:.1?})",
-            all as f64 / took.as_secs_f64()
+            "{subscriptions} endpoints, {all} notifications: {:.0}/s ({took:.1?}, all recorded after {recorded:.1?}, {} connections)",
+            all as f64 / took.as_secs_f64(),
+            receiver.seen.connections.load(Ordering::SeqCst)
         );
     }
 }
