@@ -105,7 +105,7 @@ impl Dispatcher {
             // Before anything is claimed, so that a new key or endpoint holds for the very next attempt.
             if stale || hints.changed.has_changed().unwrap_or(false) {
                 hints.changed.mark_unchanged();
-                driver.refresh().await;
+                stale = driver.refresh().await.is_err();
             }
             let wait = driver.turn(&stop).await.unwrap_or_else(|error| {
                 tracing::error!(error = &error as &dyn Error, "what is due could not be read or claimed");
@@ -114,7 +114,7 @@ impl Dispatcher {
             if wait.is_zero() {
                 continue;
             }
-            stale = tokio::select! {
+            stale |= tokio::select! {
                 () = changed(&mut hints.changed) => true,
                 () = stop.cancelled() => false,
                 () = hints.wake.notified() => false,
@@ -125,6 +125,8 @@ impl Dispatcher {
         shared.stop.cancel();
         shared.workers.close();
         shared.workers.wait().await;
+        let unsent = driver.lanes.values().flat_map(|lane| lane.empty()).map(|job| job.claimed).collect();
+        shared.let_go(unsent).await;
         // With the last sender the settler goes too.
         drop(driver);
         if let Err(error) = settler.await {
@@ -177,6 +179,15 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// Gives back what was claimed and is not sent, so that it need not wait for its lease to run out.
+    async fn let_go(&self, claimed: Vec<Claimed>) {
+        let count = claimed.len();
+        if let Err(error) = self.store.release(claimed).await {
+            tracing::warn!(error = &error as &dyn Error, "what was claimed could not be given back");
+        }
+        self.release(count);
+    }
+
     /// Whether attempts wait for a store that does not take them.
     pub(super) fn set_store_fails(&self, fails: bool) {
         if self.store_fails.swap(fails, Ordering::Relaxed) != fails {
@@ -188,7 +199,6 @@ impl Shared {
     pub(super) async fn disabled(&self, subscriptions: &[SubscriptionId]) {
         if let Err(error) = self.refresh().await {
             tracing::error!(error = &error as &dyn Error, "the subscriptions could not be read");
-            return;
         }
         self.with_directory(|directory| directory.gone.retain(|id| !subscriptions.contains(id)));
     }
@@ -229,7 +239,7 @@ impl Driver {
         }
         let mut due = self.shared.store.due().await?;
         if due.iter().any(|(id, _)| self.shared.active(*id).is_none()) {
-            self.refresh().await;
+            self.refresh().await?;
         }
         // Each turn begins with another subscription, so that none always comes last.
         self.turns = self.turns.wrapping_add(1);
@@ -268,14 +278,14 @@ impl Driver {
     }
 
     /// Reads the subscriptions again, and forgets the lanes of endpoints that are gone.
-    async fn refresh(&mut self) {
-        if let Err(error) = self.shared.refresh().await {
-            tracing::error!(error = &error as &dyn Error, "the subscriptions could not be read");
-            return;
-        }
+    async fn refresh(&mut self) -> Result<(), StoreError> {
+        self.shared.refresh().await.inspect_err(|error| {
+            tracing::error!(error = error as &dyn Error, "the subscriptions could not be read");
+        })?;
         let directory = self.shared.directory.read().unwrap_or_else(PoisonError::into_inner);
         let endpoints: HashSet<String> = directory.by_id.values().map(|one| one.endpoint.to_string()).collect();
         self.lanes.retain(|endpoint, lane| endpoints.contains(endpoint) || !lane.is_idle());
+        Ok(())
     }
 }
 
@@ -336,7 +346,8 @@ impl Worker {
                 shared.wake.notify_one();
             }
             let Some(subscription) = self.still_to_send(&taken.job) else {
-                shared.release(1);
+                drop(place);
+                shared.let_go(vec![taken.job.claimed]).await;
                 continue;
             };
             let rest = self.attempt(taken.job.claimed, &subscription).await;
@@ -347,7 +358,7 @@ impl Worker {
         }
     }
 
-    /// Whether a job that waited is still to be sent. If not, its lease runs out and it is claimed again in time.
+    /// Whether a job that waited is still to be sent: its subscription may have been paused, its lease grown old.
     fn still_to_send(&self, job: &Job) -> Option<Arc<Subscription>> {
         if self.shared.seams.now() > job.start_before {
             return None;

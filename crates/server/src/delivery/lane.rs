@@ -123,6 +123,11 @@ impl Lane {
         state.workers = state.workers.saturating_sub(1);
     }
 
+    /// Takes all that waits.
+    pub(super) fn empty(&self) -> VecDeque<Job> {
+        std::mem::take(&mut self.lock().waiting)
+    }
+
     /// Nothing waits and nobody works.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.lock();

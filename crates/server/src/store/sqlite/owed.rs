@@ -134,6 +134,12 @@ impl SqliteStore {
         Ok(settled)
     }
 
+    pub(in crate::store) async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
+        let mut leases = lock(&self.0.leases);
+        claimed.iter().for_each(|claimed| leases.release(claimed));
+        Ok(())
+    }
+
     pub(in crate::store) async fn notification(&self, id: NotificationId) -> Result<Option<Notification>, StoreError> {
         self.read(move |connection, _| {
             let mut select =
