@@ -393,6 +393,20 @@ async fn whatever_becomes_due_is_found_however_much_is_held() {
 }
 
 #[tokio::test]
+async fn what_is_given_back_can_be_claimed_at_once() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.arrive(1, "/a").await;
+    let given_back = bench.claim(1, subscription).await;
+    assert!(bench.claim(1, subscription).await.is_empty());
+    bench.store.release(given_back.clone()).await.unwrap();
+    let claimed = bench.claim(1, subscription).await;
+    assert_eq!(claimed.len(), 1);
+    bench.store.release(given_back).await.unwrap();
+    assert!(bench.claim(1, subscription).await.is_empty(), "who gave back holds nothing any more");
+}
+
+#[tokio::test]
 async fn a_pause_keeps_what_is_owed() {
     let bench = Bench::new().await;
     let subscription = bench.per_event().await;

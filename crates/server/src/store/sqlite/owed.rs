@@ -149,6 +149,15 @@ impl SqliteStore {
         Ok(settled)
     }
 
+    pub(in crate::store) async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
+        let mut leases = lock(&self.0.leases);
+        for claimed in &claimed {
+            leases.release(claimed);
+            leases.pull_back(claimed.subscription, TimestampMs::ZERO);
+        }
+        Ok(())
+    }
+
     pub(in crate::store) async fn notification(&self, id: NotificationId) -> Result<Option<Notification>, StoreError> {
         self.read(move |connection, _| {
             let mut select =
