@@ -38,3 +38,8 @@ fn the_python_receiver_verifies_and_pulls() {
     let hello = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
     assert_eq!(line.trim_end(), format!("created /SEED/result.txt {hello}"));
 }
+
+#[test]
+fn the_rust_receiver_is_the_one_that_is_compiled() {
+    assert_eq!(block("rust"), include_str!("../../../client/examples/receive.rs"));
+}
