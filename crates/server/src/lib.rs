@@ -2,7 +2,10 @@
 //!
 //! The rooms, and which way things flow, are drawn in `ARCHITECTURE.md`.
 
+pub mod app;
 pub mod beneath;
+pub mod config;
+pub mod delivery;
 pub mod http;
 pub mod journal;
 pub mod ops;

@@ -3,6 +3,7 @@
 //! Sections named here are those of the protocol's specification: B for `recent`, C for the envelope.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use crate::id::FileId;
 use crate::time::TimestampSecs;
@@ -217,7 +218,12 @@ pub fn push_json_string(out: &mut String, text: &str, tags: JsonTags) {
             '<' if tags == JsonTags::Hex => out.push_str("\\u003C"),
             '>' if tags == JsonTags::Hex => out.push_str("\\u003E"),
             ' '..='\u{7f}' => out.push(char),
-            _ => char.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+            _ => {
+                for unit in char.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string cannot fail.
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
         }
     }
     out.push('"');

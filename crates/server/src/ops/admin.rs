@@ -380,7 +380,13 @@ pub fn generate_key(kind: ProtocolKind) -> Result<Secret, OpsError> {
     }
 }
 
-fn check_name(name: &str) -> Result<(), OpsError> {
+/// A fresh admin token.
+pub fn generate_admin_token() -> Result<Secret, OpsError> {
+    random_text("fbo_")
+}
+
+/// Whether a text can be the name of an account, application or subscription.
+pub fn check_name(name: &str) -> Result<(), OpsError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._@-".contains(&b);
     let begins_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if begins_well && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain) {

@@ -17,7 +17,8 @@ use filebell_core::secret::Secret;
 use url::Url;
 
 pub use admin::{
-    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, TokenPair, generate_key,
+    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, TokenPair, check_name,
+    generate_admin_token, generate_key,
 };
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 

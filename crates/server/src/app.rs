@@ -1,0 +1,338 @@
+//! Builds the rooms in order, connects them, and takes them down in order: the only room that knows all the others.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use filebell_core::filter::FilterError;
+use filebell_core::id::AccountId;
+use filebell_core::secret::Secret;
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::config::{Config, WatchConfig};
+use crate::delivery::{DeliveryConfig, Dispatcher, Egress, EgressError, Hints, Policy};
+use crate::http;
+use crate::journal::Journal;
+use crate::ops::{Ops, OpsError, generate_admin_token};
+use crate::seams::Seams;
+use crate::source::folder::{Folder, FolderConfig};
+use crate::store::{Account, KeyError, Store, StoreError, StoreKey};
+
+/// The file that says that somebody serves this data directory.
+const LOCK_FILE: &str = "lock";
+/// The file that holds a generated admin token.
+const ADMIN_TOKEN_FILE: &str = "admin-token";
+/// How often it is looked whether a command has changed who is who, and whether a root that failed can be watched.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why filebell cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The data directory cannot be used.
+    #[error("cannot write to the data directory {}: choose another with --data-dir, or correct its rights", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        why: io::Error,
+    },
+    /// Another process serves the data directory.
+    #[error("another filebell already serves the data directory {}: stop it, or give this one its own --data-dir", .0.display())]
+    Busy(PathBuf),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: choose another with --listen, or stop what uses it")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// Why.
+        #[source]
+        why: io::Error,
+    },
+    /// The key for secrets at rest.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Outgoing HTTP.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// An object declared in the configuration.
+    #[error("cannot take over {what} from the configuration")]
+    Declared {
+        /// Which.
+        what: String,
+        /// Why.
+        #[source]
+        why: OpsError,
+    },
+    /// The admin token.
+    #[error(transparent)]
+    AdminToken(OpsError),
+    /// The ignore patterns.
+    #[error(transparent)]
+    Ignore(#[from] FilterError),
+}
+
+/// A running filebell.
+pub struct App {
+    address: SocketAddr,
+    ops: Ops,
+    stop: CancellationToken,
+    /// In the order in which they are waited for.
+    tasks: Vec<JoinHandle<()>>,
+    _lock: File,
+}
+
+impl App {
+    /// Starts everything; when it returns, requests are answered and files are being watched for.
+    pub async fn start(config: Config, seams: Seams) -> Result<Self, AppError> {
+        let lock = lock_data_dir(&config.data_dir)?;
+        let (store, key) = open_store(&config.data_dir).await?;
+        drop(key);
+        let admin_token = match config.admin_token {
+            Some(token) => token,
+            None => admin_token(&config.data_dir)?,
+        };
+        let listen = |why| AppError::Listen { address: config.listen.to_string(), why };
+        let listener = TcpListener::bind(config.listen.to_string()).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let public_url = config.public_url.unwrap_or_else(|| url_of(address));
+
+        let journal = Journal::open(store.clone(), seams.clone());
+        let ops = Ops::new(store.clone(), journal.clone(), seams.clone(), public_url.clone(), Some(admin_token));
+        declare(&ops, config.accounts, config.subscriptions, config.applications).await?;
+
+        let policy = Policy { allow_networks: config.egress.allow_networks, allow_http: config.egress.allow_http };
+        let egress = Egress::new(policy, seams.clone())?;
+        let (change, changed) = watch::channel(0);
+        let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
+        let delivery = DeliveryConfig {
+            timeout: config.delivery.timeout,
+            max_in_flight: config.delivery.max_in_flight,
+            max_in_flight_per_endpoint: config.delivery.max_in_flight_per_endpoint,
+            schedule: config.delivery.schedule,
+        };
+        let timeout = delivery.timeout;
+        let dispatcher = Dispatcher::new(store.clone(), egress, seams, delivery, &public_url, hints);
+
+        let stop = CancellationToken::new();
+        let mut sources = Sources { store, journal, config: folder_config(config.watch)?, running: HashMap::new() };
+        sources.follow().await;
+        let tasks = vec![
+            tokio::spawn(http::serve(listener, http::router(ops.clone()), stop.clone(), timeout)),
+            tokio::spawn(sources.run(change, stop.clone())),
+            tokio::spawn(dispatcher.run(stop.clone())),
+        ];
+        Ok(Self { address, ops, stop, tasks, _lock: lock })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What may be asked of it.
+    pub fn ops(&self) -> &Ops {
+        &self.ops
+    }
+
+    /// Stops: nothing new is begun, what is under way comes to its end within `delivery.timeout`.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(error = &error as &dyn std::error::Error, "a task broke off");
+            }
+        }
+    }
+}
+
+/// Operations on a data directory that may or may not be served at the same time, for commands. A server notices.
+pub async fn open_ops(data_dir: &Path, public_url: Option<Url>, seams: Seams) -> Result<Ops, AppError> {
+    make_data_dir(data_dir)?;
+    let (store, _) = open_store(data_dir).await?;
+    let journal = Journal::open(store.clone(), seams.clone());
+    let public_url = public_url.unwrap_or_else(|| url_of(SocketAddr::from(([127, 0, 0, 1], 8080))));
+    Ok(Ops::new(store, journal, seams, public_url, None))
+}
+
+async fn open_store(data_dir: &Path) -> Result<(Store, StoreKey), AppError> {
+    let key = StoreKey::load_or_create(data_dir)?;
+    Ok((Store::open_sqlite(data_dir, key.clone()).await?, key))
+}
+
+fn make_data_dir(data_dir: &Path) -> Result<(), AppError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+    made.map_err(|why| AppError::DataDir { path: data_dir.to_owned(), why })
+}
+
+/// The lock is the kernel's: it goes with the process, however that ends.
+fn lock_data_dir(data_dir: &Path) -> Result<File, AppError> {
+    make_data_dir(data_dir)?;
+    let wrong = |why| AppError::DataDir { path: data_dir.to_owned(), why };
+    let file =
+        fs::OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(data_dir.join(LOCK_FILE));
+    let file = file.map_err(wrong)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(AppError::Busy(data_dir.to_owned())),
+        Err(error) => Err(wrong(error.into())),
+    }
+}
+
+/// Reads the generated admin token, or generates one (mode 0600).
+fn admin_token(data_dir: &Path) -> Result<Secret, AppError> {
+    let path = data_dir.join(ADMIN_TOKEN_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim())),
+        Ok(_) => (),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+        Err(why) => return Err(AppError::DataDir { path, why }),
+    }
+    let token = generate_admin_token().map_err(AppError::AdminToken)?;
+    let mut open = fs::OpenOptions::new();
+    let written = open.create(true).write(true).truncate(true).mode(0o600).open(&path).and_then(|mut file| {
+        io::Write::write_all(&mut file, format!("{}\n", token.expose()).as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|why| AppError::DataDir { path, why })?;
+    Ok(token)
+}
+
+fn url_of(address: SocketAddr) -> Url {
+    let unspecified = address.ip().is_unspecified();
+    let host = if unspecified { format!("localhost:{}", address.port()) } else { address.to_string() };
+    #[expect(clippy::expect_used, reason = "an address and a port are always a URL's authority")]
+    Url::parse(&format!("http://{host}")).expect("a socket address makes a URL")
+}
+
+fn folder_config(watch: WatchConfig) -> Result<FolderConfig, AppError> {
+    use crate::config::{self, WatchMode};
+    use crate::source::folder::{Existing, Ignore, Mode};
+    Ok(FolderConfig {
+        settle: watch.settle,
+        quiet: watch.quiet,
+        existing: match watch.existing {
+            config::Existing::None => Existing::None,
+            config::Existing::All => Existing::All,
+            config::Existing::Since(at) => Existing::Since(at),
+        },
+        rescan: watch.rescan,
+        mode: match watch.mode {
+            WatchMode::Auto => Mode::Auto,
+            WatchMode::Inotify => Mode::Inotify,
+            WatchMode::Poll => Mode::Poll,
+        },
+        ignore: Ignore::new(&watch.ignore)?,
+    })
+}
+
+/// Writes the objects that the configuration declares.
+async fn declare(
+    ops: &Ops,
+    accounts: Vec<crate::ops::AccountRequest>,
+    subscriptions: Vec<crate::ops::SubscriptionRequest>,
+    applications: Vec<(crate::ops::ApplicationRequest, Vec<crate::ops::GrantRequest>)>,
+) -> Result<(), AppError> {
+    let declared = |what: String| move |why| AppError::Declared { what, why };
+    for account in accounts {
+        let what = format!("the account `{}`", account.name);
+        ops.write_account(account).await.map_err(declared(what))?;
+    }
+    for subscription in subscriptions {
+        let what = format!("the subscription `{}`", subscription.name);
+        ops.write_subscription(subscription).await.map_err(declared(what))?;
+    }
+    for (application, grants) in applications {
+        let what = format!("the application `{}`", application.name);
+        ops.write_application(application).await.map_err(declared(what.clone()))?;
+        for grant in grants {
+            ops.write_grant(grant).await.map_err(declared(what.clone()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The watched roots, kept in step with the accounts.
+struct Sources {
+    store: Store,
+    journal: Journal,
+    config: FolderConfig,
+    running: HashMap<AccountId, (PathBuf, Folder)>,
+}
+
+impl Sources {
+    /// Follows changes until `stop`, tells the dispatcher of them, then stops all sources.
+    async fn run(mut self, change: watch::Sender<u64>, stop: CancellationToken) {
+        let mut revision = None;
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+            match self.store.revision().await {
+                Ok(now) if revision != Some(now) => {
+                    revision = Some(now);
+                    change.send_modify(|turn| *turn = turn.wrapping_add(1));
+                }
+                Ok(_) => (),
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the store does not answer"),
+            }
+            self.follow().await;
+        }
+        for (_, folder) in self.running.into_values() {
+            folder.stop().await;
+        }
+    }
+
+    /// Watches every account's root, and no other.
+    async fn follow(&mut self) {
+        let accounts = match self.store.accounts().await {
+            Ok(accounts) => accounts,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the accounts could not be read");
+                return;
+            }
+        };
+        let wanted: HashMap<AccountId, &Path> =
+            accounts.iter().filter_map(|account| Some((account.id, account.root.as_deref()?))).collect();
+        let left: Vec<AccountId> = self
+            .running
+            .iter()
+            .filter(|(id, (root, _))| wanted.get(id) != Some(&root.as_path()))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in left {
+            if let Some((root, folder)) = self.running.remove(&id) {
+                tracing::info!(root = %root.display(), "no longer watched");
+                folder.stop().await;
+            }
+        }
+        for account in &accounts {
+            self.watch(account).await;
+        }
+    }
+
+    async fn watch(&mut self, account: &Account) {
+        let Some(root) = account.root.as_deref().filter(|_| !self.running.contains_key(&account.id)) else { return };
+        let (config, journal) = (self.config.clone(), self.journal.clone());
+        match Folder::start(account.id, account.name.clone(), root, config, journal).await {
+            Ok(folder) => {
+                tracing::info!(account.name, root = %root.display(), "watched");
+                self.running.insert(account.id, (root.to_owned(), folder));
+            }
+            // Tried again at the next look.
+            Err(error) => {
+                tracing::warn!(account.name, error = &error as &dyn std::error::Error, "the root cannot be watched");
+            }
+        }
+    }
+}

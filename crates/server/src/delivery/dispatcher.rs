@@ -1,0 +1,425 @@
+//! Due, claimed, sent, settled.
+//!
+//! One task drives: woken by a hint or by a timer it reads what is due, claims it into the lane of its endpoint, and
+//! starts workers, which send. Another settles what they sent. The only input is the store, so a hint may be lost,
+//! doubled or late, and the process may be killed between any two lines.
+
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use filebell_core::id::SubscriptionId;
+use filebell_core::retry::{Outcome, Schedule, Step};
+use filebell_core::subscription::{Subscription, SubscriptionStatus};
+use futures_util::future::join_all;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::egress::{Egress, Exchange};
+use super::lane::{Job, Lane};
+use super::{letter, settler};
+use crate::seams::Seams;
+use crate::store::{Attempt, Claimed, Settlement, Store, StoreError};
+
+/// At most this many notifications are claimed in one go.
+const CLAIM_MAX: usize = 256;
+/// At most this many subscriptions are claimed for at the same time: the store works them off in one go.
+const CLAIMS_AT_ONCE_MAX: usize = 64;
+/// At most this many are held by this process: claimed and not settled.
+const HELD_MAX: usize = 4096;
+/// The store is looked at this often without any hint.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+/// A lease outlives the last attempt that may begin under it by this much, for settling.
+const LEASE_SPARE: Duration = Duration::from_secs(15);
+
+/// How notifications are sent.
+#[derive(Debug, Clone)]
+pub struct DeliveryConfig {
+    /// The deadline of one attempt.
+    pub timeout: Duration,
+    /// How many attempts may be under way.
+    pub max_in_flight: usize,
+    /// How many of them to one endpoint.
+    pub max_in_flight_per_endpoint: usize,
+    /// When a failed attempt is repeated.
+    pub schedule: Schedule,
+}
+
+/// What wakes the dispatcher. None of it carries data.
+#[derive(Debug, Clone)]
+pub struct Hints {
+    /// Something may be due: for whoever replays, resumes or moves a clock.
+    pub wake: Arc<Notify>,
+    /// Events were recorded.
+    pub advanced: watch::Receiver<u64>,
+    /// Subscriptions were changed.
+    pub changed: watch::Receiver<u64>,
+}
+
+/// Sends what subscriptions are owed.
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+    hints: Hints,
+}
+
+impl Dispatcher {
+    /// A dispatcher that is not running yet. `public_url` is the base of the URLs that notifications carry.
+    pub fn new(
+        store: Store,
+        egress: Egress,
+        seams: Seams,
+        config: DeliveryConfig,
+        public_url: &Url,
+        hints: Hints,
+    ) -> Self {
+        let shared = Shared {
+            in_flight: Semaphore::new(config.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            store,
+            egress,
+            seams,
+            config,
+            public_url: public_url.to_string(),
+            wake: hints.wake.clone(),
+            directory: RwLock::default(),
+            held: AtomicUsize::new(0),
+            store_fails: AtomicBool::new(false),
+            workers: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        Self { shared: Arc::new(shared), hints }
+    }
+
+    /// Runs until `stop`; then lets attempts under way come to their end, settles them, and returns.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { shared, mut hints } = self;
+        let (ended, to_settle) = mpsc::unbounded_channel();
+        let settler = tokio::spawn(settler::run(shared.clone(), to_settle));
+        let mut driver = Driver { shared: shared.clone(), ended, lanes: HashMap::new(), turns: 0 };
+        let mut stale = false;
+        while !stop.is_cancelled() {
+            // Before anything is claimed, so that a new key or endpoint holds for the very next attempt.
+            if stale || hints.changed.has_changed().unwrap_or(false) {
+                hints.changed.mark_unchanged();
+                stale = driver.refresh().await.is_err();
+            }
+            let wait = driver.turn(&stop).await.unwrap_or_else(|error| {
+                tracing::error!(error = &error as &dyn Error, "what is due could not be read or claimed");
+                IDLE_MAX
+            });
+            if wait.is_zero() {
+                continue;
+            }
+            stale |= tokio::select! {
+                () = changed(&mut hints.changed) => true,
+                () = stop.cancelled() => false,
+                () = hints.wake.notified() => false,
+                () = changed(&mut hints.advanced) => false,
+                () = sleep(wait) => false,
+            };
+        }
+        shared.stop.cancel();
+        shared.workers.close();
+        shared.workers.wait().await;
+        let unsent = driver.lanes.values().flat_map(|lane| lane.empty()).map(|job| job.claimed).collect();
+        shared.let_go(unsent).await;
+        // With the last sender the settler goes too.
+        drop(driver);
+        if let Err(error) = settler.await {
+            tracing::error!(error = &error as &dyn Error, "the settling of attempts broke off");
+        }
+    }
+}
+
+/// Waits for a change; for ever if none can come any more.
+async fn changed(receiver: &mut watch::Receiver<u64>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What the driver, the workers and the settler have in common.
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) seams: Seams,
+    /// Set when nothing new is to be begun.
+    pub(super) stop: CancellationToken,
+    egress: Egress,
+    config: DeliveryConfig,
+    public_url: String,
+    wake: Arc<Notify>,
+    directory: RwLock<Directory>,
+    in_flight: Semaphore,
+    held: AtomicUsize,
+    store_fails: AtomicBool,
+    workers: TaskTracker,
+}
+
+/// The subscriptions as last read.
+#[derive(Debug, Default)]
+struct Directory {
+    by_id: HashMap<SubscriptionId, Arc<Subscription>>,
+    /// Those that answered 410 and are being disabled.
+    gone: HashSet<SubscriptionId>,
+}
+
+impl Shared {
+    /// How many notifications are claimed and not settled.
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// So many are settled, or let go.
+    pub(super) fn release(&self, count: usize) {
+        self.held.fetch_sub(count, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Gives back what was claimed and is not sent, so that it need not wait for its lease to run out.
+    async fn let_go(&self, claimed: Vec<Claimed>) {
+        let count = claimed.len();
+        if let Err(error) = self.store.release(claimed).await {
+            tracing::warn!(error = &error as &dyn Error, "what was claimed could not be given back");
+        }
+        self.release(count);
+    }
+
+    /// Whether attempts wait for a store that does not take them.
+    pub(super) fn set_store_fails(&self, fails: bool) {
+        if self.store_fails.swap(fails, Ordering::Relaxed) != fails {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Takes in that the store knows these subscriptions to be disabled.
+    pub(super) async fn disabled(&self, subscriptions: &[SubscriptionId]) {
+        if let Err(error) = self.refresh().await {
+            tracing::error!(error = &error as &dyn Error, "the subscriptions could not be read");
+        }
+        self.with_directory(|directory| directory.gone.retain(|id| !subscriptions.contains(id)));
+    }
+
+    async fn refresh(&self) -> Result<(), StoreError> {
+        let subscriptions = self.store.subscriptions().await?;
+        let by_id = subscriptions.into_iter().map(|one| (one.id, Arc::new(one))).collect();
+        self.with_directory(|directory| directory.by_id = by_id);
+        Ok(())
+    }
+
+    /// The subscription, if it is to be told.
+    fn active(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
+        let subscription = directory.by_id.get(&id)?;
+        let active = subscription.status == SubscriptionStatus::Active && !directory.gone.contains(&id);
+        active.then(|| subscription.clone())
+    }
+
+    fn with_directory<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
+        change(&mut self.directory.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Claims what is due. The only one who adds to lanes.
+struct Driver {
+    shared: Arc<Shared>,
+    ended: mpsc::UnboundedSender<Settlement>,
+    lanes: HashMap<String, Arc<Lane>>,
+    turns: usize,
+}
+
+impl Driver {
+    /// Claims what is due and has room; answers how long to wait for the next turn if no hint comes.
+    async fn turn(&mut self, stop: &CancellationToken) -> Result<Duration, StoreError> {
+        if self.shared.store_fails.load(Ordering::Relaxed) {
+            return Ok(IDLE_MAX);
+        }
+        let mut due = self.shared.store.due().await?;
+        if due.iter().any(|(id, _)| self.shared.active(*id).is_none()) {
+            self.refresh().await?;
+        }
+        // Each turn begins with another subscription, so that none always comes last.
+        self.turns = self.turns.wrapping_add(1);
+        let first = self.turns.checked_rem(due.len()).unwrap_or(0);
+        due.rotate_left(first);
+        let now = self.shared.seams.now();
+        let later = due.iter().filter(|(_, due_at)| *due_at > now).map(|(_, due_at)| due_at.since(now)).min();
+        let ready: Vec<SubscriptionId> =
+            due.into_iter().filter(|(_, due_at)| *due_at <= now).map(|(id, _)| id).collect();
+        let mut more = false;
+        for some in ready.chunks(CLAIMS_AT_ONCE_MAX) {
+            if stop.is_cancelled() {
+                break;
+            }
+            let calls: Vec<_> = some.iter().filter_map(|id| self.prepare(*id)).map(Call::make).collect();
+            more |= join_all(calls).await.contains(&true);
+        }
+        Ok(if more { Duration::ZERO } else { later.map_or(IDLE_MAX, |later| later.min(IDLE_MAX)) })
+    }
+
+    /// A call on the store for what a subscription has due, if there is room for it.
+    fn prepare(&mut self, id: SubscriptionId) -> Option<Call> {
+        let subscription = self.shared.active(id)?;
+        let lane = self
+            .lanes
+            .entry(subscription.endpoint.to_string())
+            .or_insert_with(|| Arc::new(Lane::new(self.shared.config.max_in_flight_per_endpoint)))
+            .clone();
+        let limit = lane.reserve(CLAIM_MAX.min(HELD_MAX.saturating_sub(self.shared.held())));
+        if limit == 0 {
+            return None;
+        }
+        self.shared.held.fetch_add(limit, Ordering::Relaxed);
+        let worker = Worker { shared: self.shared.clone(), lane, ended: self.ended.clone() };
+        Some(Call { worker, subscription, limit })
+    }
+
+    /// Reads the subscriptions again, and forgets the lanes of endpoints that are gone.
+    async fn refresh(&mut self) -> Result<(), StoreError> {
+        self.shared.refresh().await.inspect_err(|error| {
+            tracing::error!(error = error as &dyn Error, "the subscriptions could not be read");
+        })?;
+        let directory = self.shared.directory.read().unwrap_or_else(PoisonError::into_inner);
+        let endpoints: HashSet<String> = directory.by_id.values().map(|one| one.endpoint.to_string()).collect();
+        self.lanes.retain(|endpoint, lane| endpoints.contains(endpoint) || !lane.is_idle());
+        Ok(())
+    }
+}
+
+/// One call on the store: at most `limit` notifications, for which room is reserved.
+struct Call {
+    worker: Worker,
+    subscription: Arc<Subscription>,
+    limit: usize,
+}
+
+impl Call {
+    /// Claims, and starts workers; answers whether there may be more that could be claimed at once.
+    async fn make(self) -> bool {
+        let Self { worker, subscription, limit } = self;
+        let Shared { store, seams, config, held, .. } = &*worker.shared;
+        let now = seams.now();
+        let start_before = now.after(config.timeout + LEASE_SPARE);
+        let lease = 2 * (config.timeout + LEASE_SPARE);
+        let claimed = store.claim(subscription.id, now, lease, u32::try_from(limit).unwrap_or(u32::MAX)).await;
+        let claimed = claimed.unwrap_or_else(|error| {
+            let error = &error as &dyn Error;
+            tracing::error!(error, subscription.name = subscription.name, "what is due could not be claimed");
+            Vec::new()
+        });
+        held.fetch_sub(limit.saturating_sub(claimed.len()), Ordering::Relaxed);
+        let full = claimed.len() >= limit;
+        let jobs = claimed.into_iter().map(|claimed| Job { claimed, start_before });
+        worker.start(worker.lane.put(limit, jobs, full));
+        full && limit == CLAIM_MAX
+    }
+}
+
+/// Sends what waits in a lane, one after the other.
+#[derive(Clone)]
+struct Worker {
+    shared: Arc<Shared>,
+    lane: Arc<Lane>,
+    ended: mpsc::UnboundedSender<Settlement>,
+}
+
+impl Worker {
+    fn start(&self, count: usize) {
+        for _ in 0..count {
+            self.shared.workers.spawn(self.clone().work());
+        }
+    }
+
+    async fn work(self) {
+        let shared = &self.shared;
+        loop {
+            // A place first, then the job: what is taken is sent at once.
+            let place = shared.in_flight.acquire().await;
+            if place.is_err() || shared.stop.is_cancelled() {
+                return self.lane.leave();
+            }
+            let Some(taken) = self.lane.take() else { return };
+            if taken.refill {
+                shared.wake.notify_one();
+            }
+            let Some(subscription) = self.still_to_send(&taken.job) else {
+                drop(place);
+                shared.let_go(vec![taken.job.claimed]).await;
+                continue;
+            };
+            let rest = self.attempt(taken.job.claimed, &subscription).await;
+            drop(place);
+            if !rest.is_zero() {
+                tokio::select! { () = sleep(rest) => (), () = shared.stop.cancelled() => () }
+            }
+        }
+    }
+
+    /// Whether a job that waited is still to be sent: its subscription may have been paused, its lease grown old.
+    fn still_to_send(&self, job: &Job) -> Option<Arc<Subscription>> {
+        if self.shared.seams.now() > job.start_before {
+            return None;
+        }
+        self.shared.active(job.claimed.subscription)
+    }
+
+    /// One attempt, from the first byte to what follows; answers how long to rest.
+    async fn attempt(&self, claimed: Claimed, subscription: &Subscription) -> Duration {
+        let shared = &self.shared;
+        let started_at = shared.seams.now();
+        let body = letter::body(&claimed, subscription, &shared.public_url);
+        let exchange = match letter::sign(body.clone(), &claimed, subscription, started_at) {
+            Ok(request) => shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await,
+            Err(error) => {
+                let detail = Some(error.to_string());
+                Exchange { outcome: Outcome::Unreachable, status: None, detail, took: Duration::ZERO }
+            }
+        };
+        let number = claimed.attempts.saturating_add(1);
+        let now = shared.seams.now();
+        let step = shared.config.schedule.step(exchange.outcome, number, shared.seams.chance(), now);
+        let noted = self.lane.note(step == Step::Delivered, exchange.took);
+        if step == Step::Disable {
+            shared.with_directory(|directory| directory.gone.insert(subscription.id));
+        }
+        report(&claimed, subscription, step, &exchange, noted.first_failure);
+        let Exchange { status, detail, took, .. } = exchange;
+        let attempt = Attempt { started_at, took, status, detail };
+        // The settler outlives all workers.
+        let _ = self.ended.send(Settlement { claimed, step, body, attempt });
+        self.start(noted.start);
+        noted.rest
+    }
+}
+
+/// One log line for one attempt.
+fn report(claimed: &Claimed, subscription: &Subscription, step: Step, exchange: &Exchange, first_failure: bool) {
+    macro_rules! say {
+        ($level:ident, $message:expr) => {
+            tracing::$level!(
+                notification.id = %claimed.notification,
+                subscription.name = subscription.name,
+                endpoint.host = subscription.endpoint.host(),
+                attempt = claimed.attempts.saturating_add(1),
+                status = exchange.status,
+                detail = exchange.detail,
+                $message
+            )
+        };
+    }
+    match step {
+        Step::Delivered if claimed.attempts == 0 => say!(debug, "delivered"),
+        Step::Delivered => say!(info, "delivered at last"),
+        Step::Again(_) if first_failure => say!(info, "not delivered; will try again"),
+        Step::Again(_) => say!(debug, "not delivered; will try again"),
+        Step::Dead => say!(warn, "given up; `filebell replay` makes it due again"),
+        Step::Disable => say!(
+            warn,
+            "the endpoint says it is gone (410): the subscription is disabled and what it is owed is kept; \
+             `filebell subscription resume NAME` starts it again"
+        ),
+    }
+}

@@ -1,0 +1,368 @@
+//! Outgoing HTTP: one POST, one deadline, only to where the policy lets it go.
+//!
+//! The policy is asked about every address a host resolves to, in the one place where connections are made: a name,
+//! a literal and a disguised literal all pass it, and what was checked is what is connected to.
+//!
+//! HTTP/1.1 only: there, an exchange that runs out of time takes its own connection with it, while a stalled HTTP/2
+//! connection would go on to swallow every later exchange with that receiver.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use filebell_core::endpoint::EndpointUrl;
+use filebell_core::retry::Outcome;
+use filebell_core::time::TimestampMs;
+use filebell_core::wire::SignedRequest;
+use headers::Header;
+use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tower_service::Service;
+use url::Url;
+
+use super::address::{Policy, Verdict, judge};
+use crate::seams::Seams;
+
+/// How long a connection waits for its next exchange. Receivers commonly hang up after 5 s: we go first.
+const IDLE_MAX: Duration = Duration::from_secs(4);
+/// How long one address may take to accept a connection, so that a dead one leaves time for the next.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// The head of an answer may be this long.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// This much of an answer is read; if there is more, the connection is dropped.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// This much of a refusing answer is kept for a person to read.
+const DETAIL_BYTES_MAX: usize = 200;
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("filebell/", env!("CARGO_PKG_VERSION")));
+
+/// Why a connection was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum EgressError {
+    /// The name has no address, or the resolver does not answer.
+    #[error("{host} could not be resolved")]
+    Resolve {
+        /// The host.
+        host: String,
+        /// What the resolver said; `None` if it said nothing.
+        #[source]
+        why: Option<io::Error>,
+    },
+    /// The policy forbids one of its addresses.
+    #[error("{host} is at {address}, {what}; to allow that, add it to egress.allow_networks")]
+    Forbidden {
+        /// The host.
+        host: String,
+        /// The address.
+        address: IpAddr,
+        /// What that address is.
+        what: &'static str,
+    },
+    /// The policy asks for TLS.
+    #[error(
+        "{host} at {address} is reached by https only; to allow http, set egress.allow_http, or add the address to \
+         egress.allow_networks"
+    )]
+    HttpsOnly {
+        /// The host.
+        host: String,
+        /// The address.
+        address: IpAddr,
+    },
+    /// No address accepted the connection; this is what the last one said.
+    #[error("{address} did not accept the connection")]
+    Connect {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        why: io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS could not be set up")]
+    Tls(#[from] rustls::Error),
+}
+
+/// What came of one POST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// What it means for the notification.
+    pub outcome: Outcome,
+    /// The status answered; `None` if there was no answer.
+    pub status: Option<u16>,
+    /// What went wrong, or the beginning of a refusing answer, for a person to read.
+    pub detail: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Posts notifications. Cheap to clone; the clones share their connections.
+#[derive(Clone)]
+pub struct Egress {
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    seams: Seams,
+}
+
+impl Egress {
+    /// Sets up TLS with the system's certificates; without any, only http can be reached, and a warning says so.
+    pub fn new(policy: Policy, seams: Seams) -> Result<Self, EgressError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = match builder.clone().with_native_roots() {
+            Ok(builder) => builder,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn Error,
+                    "the system has no certificates: no https endpoint can be reached"
+                );
+                builder.with_root_certificates(RootCertStore::empty())
+            }
+        };
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(builder.with_no_client_auth())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Connector { policy: Arc::new(policy) });
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .http1_title_case_headers(true)
+            .http1_max_buf_size(HEAD_BYTES_MAX)
+            .build(connector);
+        Ok(Self { client, seams })
+    }
+
+    /// Posts a request and waits for the answer, until `deadline` at most: resolution, connection, TLS, head and body
+    /// of the answer together.
+    ///
+    /// The head decides. The body is read so that the connection can be used again, and for a person to read.
+    pub async fn post(&self, endpoint: &EndpointUrl, request: SignedRequest, deadline: Duration) -> Exchange {
+        let began = Instant::now();
+        let (outcome, status, detail) = match to_http(endpoint, request) {
+            Err(error) => (Outcome::Unreachable, None, Some(error.to_string())),
+            Ok(request) => self.exchange(endpoint, request, began, deadline).await,
+        };
+        Exchange { outcome, status, detail, took: began.elapsed() }
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: &EndpointUrl,
+        request: Request<Full<Bytes>>,
+        began: Instant,
+        deadline: Duration,
+    ) -> (Outcome, Option<u16>, Option<String>) {
+        // A deadline too far to be named is a day away.
+        let until = began.checked_add(deadline).unwrap_or(began + Duration::from_secs(86_400));
+        let response = match timeout_at(until, self.client.request(request)).await {
+            Err(_) => {
+                let detail = format!("no answer within {} ms", deadline.as_millis());
+                return (Outcome::Unreachable, None, Some(detail));
+            }
+            Ok(Err(error)) => return (Outcome::Unreachable, None, Some(reason(&error))),
+            Ok(Ok(response)) => response,
+        };
+        let status = response.status();
+        if status.is_success() {
+            drain(response, until).await;
+            return (Outcome::Accepted, Some(status.as_u16()), None);
+        }
+        let retry_after = retry_after(response.headers(), self.seams.now());
+        let redirect =
+            status.is_redirection().then(|| redirect(endpoint.url(), response.headers().get(LOCATION))).flatten();
+        let beginning = drain(response, until).await;
+        let outcome = Outcome::Refused { status: status.as_u16(), retry_after };
+        (outcome, Some(status.as_u16()), redirect.or_else(|| readable(&beginning)))
+    }
+}
+
+fn to_http(endpoint: &EndpointUrl, request: SignedRequest) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mut posted = Request::post(endpoint.url().as_str()).body(Full::new(Bytes::from(request.body)))?;
+    let headers = posted.headers_mut();
+    headers.insert(USER_AGENT, AGENT);
+    for (name, value) in request.headers {
+        headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::try_from(value)?);
+    }
+    Ok(posted)
+}
+
+/// Reads an answer to its end if that comes soon enough, else hangs up; answers its beginning.
+async fn drain(response: Response<Incoming>, until: Instant) -> Vec<u8> {
+    let mut body = response.into_body();
+    let mut beginning = Vec::new();
+    let mut read = 0;
+    while let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await {
+        let Some(data) = frame.data_ref() else { continue };
+        read += data.len();
+        beginning.extend(data.iter().take(DETAIL_BYTES_MAX.saturating_sub(beginning.len())));
+        if read > ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    beginning
+}
+
+/// `Retry-After` in seconds, or as a date seen from `now`.
+fn retry_after(headers: &HeaderMap, now: TimestampMs) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?;
+    if let Some(secs) = value.to_str().ok().and_then(|text| text.trim().parse().ok()) {
+        return Some(Duration::from_secs(secs));
+    }
+    let date = SystemTime::from(headers::Date::decode(&mut std::iter::once(value)).ok()?);
+    let millis = date.duration_since(UNIX_EPOCH).ok()?.as_millis();
+    Some(TimestampMs::from_millis(i64::try_from(millis).ok()?).since(now))
+}
+
+/// Says where a redirect points, without what may be secret in it.
+fn redirect(endpoint: &Url, location: Option<&HeaderValue>) -> Option<String> {
+    let mut target = endpoint.join(location?.to_str().ok()?).ok()?;
+    target.set_query(None);
+    target.set_fragment(None);
+    // Both fail only for URLs that have no credentials.
+    let _ = target.set_username("");
+    let _ = target.set_password(None);
+    readable(format!("redirect to {target:.DETAIL_BYTES_MAX$} not followed").as_bytes())
+}
+
+/// Text that can be shown on one line, if there is any.
+fn readable(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Why there was no answer: our own words if we have some, else what the layers below say.
+fn reason(error: &(dyn Error + 'static)) -> String {
+    let mut chain = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        chain.push(error);
+        next = error.source();
+    }
+    // The first one is the client's and says only which layer failed.
+    let ours = chain.iter().position(|error| error.is::<EgressError>()).unwrap_or(1);
+    let words: Vec<String> = chain.iter().skip(ours).map(ToString::to_string).collect();
+    readable(words.join(": ").as_bytes()).unwrap_or_else(|| error.to_string())
+}
+
+/// Makes the connections, below TLS.
+#[derive(Clone)]
+struct Connector {
+    policy: Arc<Policy>,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = EgressError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, EgressError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), EgressError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let policy = self.policy.clone();
+        Box::pin(async move {
+            let addresses = addresses(&uri, &policy).await?;
+            connect(&uri, addresses).await
+        })
+    }
+}
+
+/// What a host resolves to, if the policy allows all of it.
+async fn addresses(uri: &Uri, policy: &Policy) -> Result<Vec<SocketAddr>, EgressError> {
+    let host = host(uri);
+    let tls = uri.scheme_str() == Some("https");
+    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let resolved = tokio::net::lookup_host((host, port)).await;
+    let addresses: Vec<_> =
+        resolved.map_err(|why| EgressError::Resolve { host: host.to_owned(), why: Some(why) })?.collect();
+    for address in &addresses {
+        check(host, address.ip(), tls, policy)?;
+    }
+    Ok(addresses)
+}
+
+fn check(host: &str, address: IpAddr, tls: bool, policy: &Policy) -> Result<(), EgressError> {
+    let host = host.to_owned();
+    match judge(address, policy) {
+        Verdict::Allowed => Ok(()),
+        Verdict::Public if tls || policy.allow_http => Ok(()),
+        Verdict::Public => Err(EgressError::HttpsOnly { host, address }),
+        Verdict::Forbidden(what) => Err(EgressError::Forbidden { host, address, what }),
+    }
+}
+
+async fn connect(uri: &Uri, addresses: Vec<SocketAddr>) -> Result<TokioIo<TcpStream>, EgressError> {
+    let mut failed = EgressError::Resolve { host: host(uri).to_owned(), why: None };
+    for address in addresses {
+        match timeout(CONNECT_MAX, TcpStream::connect(address)).await.unwrap_or_else(|late| Err(late.into())) {
+            Ok(stream) => {
+                // A small loss of speed where the system refuses it.
+                let _ = stream.set_nodelay(true);
+                return Ok(TokioIo::new(stream));
+            }
+            Err(why) => failed = EgressError::Connect { address, why },
+        }
+    }
+    Err(failed)
+}
+
+/// The host of a URL; an IPv6 literal without its brackets.
+fn host(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_matches(['[', ']'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: TimestampMs = TimestampMs::from_millis(1_445_412_480_000);
+
+    fn asked(value: &'static str) -> Option<u64> {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+        retry_after(&headers, NOW).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn retry_after_is_read_in_seconds_and_as_a_date() {
+        assert_eq!(asked("120"), Some(120));
+        assert_eq!(asked("Wed, 21 Oct 2015 07:29:00 GMT"), Some(60));
+        assert_eq!(asked("Wed, 21 Oct 2015 07:27:00 GMT"), Some(0), "a date in the past asks for nothing");
+        for wrong in ["", "-1", "1.5", "soon", "99999999999999999999999"] {
+            assert_eq!(asked(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_named_without_what_may_be_secret() {
+        let endpoint: Url = "https://app.example.org/hook?key=hunter2".parse().unwrap();
+        for (location, said) in [
+            ("/new?token=hunter2#x", Some("redirect to https://app.example.org/new not followed")),
+            ("https://u:hunter2@other.example.org/", Some("redirect to https://other.example.org/ not followed")),
+            ("http://[", None),
+        ] {
+            assert_eq!(redirect(&endpoint, Some(&HeaderValue::from_static(location))).as_deref(), said);
+        }
+        assert_eq!(redirect(&endpoint, None), None);
+    }
+
+    #[test]
+    fn what_a_person_reads_is_one_line() {
+        assert_eq!(readable(b" no\r\n\x1b[2Jsuch \xff"), Some("no   [2Jsuch \u{fffd}".to_owned()));
+        assert_eq!(readable(b"\r\n"), None);
+    }
+}

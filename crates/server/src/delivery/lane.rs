@@ -1,0 +1,240 @@
+//! What one endpoint is about to be sent, and how many workers are sending it.
+//!
+//! Notifications are claimed ahead, so that no place stands idle while a commit is synced, but no further ahead than
+//! the endpoint takes in about a second: what waits here is held by this process, and nobody else can send it.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use filebell_core::time::TimestampMs;
+
+use super::breaker::Breaker;
+use crate::store::Claimed;
+
+/// As much is claimed ahead as is sent in this time.
+const AHEAD: Duration = Duration::from_secs(1);
+/// But no more than this.
+const AHEAD_JOBS_MAX: usize = 512;
+
+/// A claimed notification that waits to be sent.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) claimed: Claimed,
+    /// An attempt that would begin later could outlive the lease.
+    pub(super) start_before: TimestampMs,
+}
+
+/// What a worker is told when it asks for more.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) job: Job,
+    /// The lane runs low and the store has more.
+    pub(super) refill: bool,
+}
+
+/// What follows from an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Noted {
+    /// How long the worker is to rest.
+    pub(super) rest: Duration,
+    /// How many workers are to be started; they are counted already.
+    pub(super) start: usize,
+    /// The endpoint failed and had not failed before.
+    pub(super) first_failure: bool,
+}
+
+/// The lane of one endpoint.
+#[derive(Debug)]
+pub(super) struct Lane {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: VecDeque<Job>,
+    /// Places in `waiting` for what is just being claimed.
+    reserved: usize,
+    workers: usize,
+    breaker: Breaker,
+    /// About how long an attempt occupies a place, rest included; `None` before the first.
+    pace: Option<Duration>,
+    /// The store has more for this lane than was claimed.
+    more: bool,
+}
+
+impl Lane {
+    /// A lane with at most `places_max` workers.
+    pub(super) fn new(places_max: usize) -> Self {
+        let breaker = Breaker::new(places_max);
+        let state = State { waiting: VecDeque::new(), reserved: 0, workers: 0, breaker, pace: None, more: false };
+        Self { state: Mutex::new(state) }
+    }
+
+    /// Reserves room for notifications that are to be claimed, `limit` at most; answers for how many. A lane without
+    /// room asks for more when it runs low.
+    pub(super) fn reserve(&self, limit: usize) -> usize {
+        let mut state = self.lock();
+        let room = state.ahead().saturating_sub(state.waiting.len().saturating_add(state.reserved));
+        state.more |= room == 0;
+        let reserved = room.min(limit);
+        state.reserved = state.reserved.saturating_add(reserved);
+        reserved
+    }
+
+    /// Takes in the notifications that were claimed into `reserved` places; `more` says that the store may have more.
+    /// Answers how many workers are to be started; they are counted already.
+    pub(super) fn put(&self, reserved: usize, jobs: impl IntoIterator<Item = Job>, more: bool) -> usize {
+        let mut state = self.lock();
+        state.reserved = state.reserved.saturating_sub(reserved);
+        state.waiting.extend(jobs);
+        state.more |= more;
+        state.hire()
+    }
+
+    /// The next job. `None` sends the worker home: there is nothing to do, or there are more workers than places.
+    pub(super) fn take(&self) -> Option<Taken> {
+        let mut state = self.lock();
+        let job = if state.workers > state.breaker.places() { None } else { state.waiting.pop_front() };
+        let Some(job) = job else {
+            state.workers = state.workers.saturating_sub(1);
+            return None;
+        };
+        let refill = state.more && state.waiting.len() <= state.ahead() / 2;
+        if refill {
+            state.more = false;
+        }
+        Some(Taken { job, refill })
+    }
+
+    /// Takes in how an attempt ended and how long it took.
+    pub(super) fn note(&self, accepted: bool, took: Duration) -> Noted {
+        let mut state = self.lock();
+        let was_failing = state.breaker.is_failing();
+        let rest = state.breaker.note(accepted);
+        let occupied = took.saturating_add(rest);
+        state.pace = Some(state.pace.map_or(occupied, |pace| (pace * 7).saturating_add(occupied) / 8));
+        Noted { rest, start: state.hire(), first_failure: !accepted && !was_failing }
+    }
+
+    /// A worker goes home without asking for more.
+    pub(super) fn leave(&self) {
+        let mut state = self.lock();
+        state.workers = state.workers.saturating_sub(1);
+    }
+
+    /// Takes all that waits.
+    pub(super) fn empty(&self) -> VecDeque<Job> {
+        std::mem::take(&mut self.lock().waiting)
+    }
+
+    /// Nothing waits and nobody works.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.waiting.is_empty() && state.reserved == 0 && state.workers == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that holds the lock can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// How many notifications may wait.
+    fn ahead(&self) -> usize {
+        let places = self.breaker.places();
+        let each = self.pace.map_or(1, |pace| AHEAD.as_micros() / pace.as_micros().max(1));
+        let ahead = places.saturating_mul(usize::try_from(each).unwrap_or(usize::MAX));
+        ahead.clamp(places, AHEAD_JOBS_MAX.max(places))
+    }
+
+    /// Counts the workers that are missing, and answers how many that are.
+    fn hire(&mut self) -> usize {
+        let missing = self.breaker.places().saturating_sub(self.workers).min(self.waiting.len());
+        self.workers = self.workers.saturating_add(missing);
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use filebell_core::id::{NotificationId, SubscriptionId};
+    use filebell_core::plan::Mark;
+    use filebell_core::time::TimestampSecs;
+
+    use super::*;
+    use crate::store::LeaseToken;
+
+    fn jobs(count: usize) -> impl Iterator<Item = Job> {
+        let claimed = Claimed {
+            notification: NotificationId::new(uuid::Uuid::nil()),
+            subscription: SubscriptionId::new(1),
+            after: Mark::START,
+            last: Mark::START,
+            attempts: 0,
+            created_at: TimestampMs::ZERO,
+            body: None,
+            since: TimestampSecs::from_secs(0),
+            token: LeaseToken(0),
+        };
+        (0..count).map(move |_| Job { claimed: claimed.clone(), start_before: TimestampMs::ZERO })
+    }
+
+    #[test]
+    fn no_more_workers_than_places_and_than_jobs() {
+        let lane = Lane::new(16);
+        assert_eq!(lane.put(0, jobs(2), false), 2);
+        assert_eq!(lane.put(0, jobs(5), false), 2);
+        assert_eq!(lane.put(0, jobs(5), false), 0);
+    }
+
+    #[test]
+    fn workers_go_home_when_nothing_waits() {
+        let lane = Lane::new(4);
+        lane.put(0, jobs(1), false);
+        assert!(lane.take().is_some());
+        assert!(!lane.is_idle());
+        assert!(lane.take().is_none());
+        assert!(lane.is_idle());
+    }
+
+    #[test]
+    fn failures_send_workers_home_and_acceptances_call_them_back() {
+        let lane = Lane::new(8);
+        lane.put(0, jobs(9), false);
+        assert_eq!(
+            lane.note(false, Duration::ZERO),
+            Noted { rest: Duration::from_millis(5), start: 0, first_failure: true }
+        );
+        assert!(!lane.note(false, Duration::ZERO).first_failure);
+        assert!(lane.take().is_none(), "there is one place for two workers");
+        assert!(lane.take().is_some());
+        assert_eq!(lane.note(true, Duration::ZERO).start, 1);
+    }
+
+    #[test]
+    fn a_fast_endpoint_is_claimed_further_ahead_than_a_slow_one() {
+        let fast = Lane::new(4);
+        assert_eq!(fast.reserve(usize::MAX), 1);
+        assert_eq!(fast.reserve(usize::MAX), 0, "the room is reserved");
+        fast.put(1, [], false);
+        for _ in 0..50 {
+            fast.note(true, Duration::from_millis(1));
+        }
+        assert_eq!(fast.reserve(usize::MAX), AHEAD_JOBS_MAX);
+        let slow = Lane::new(4);
+        for _ in 0..50 {
+            slow.note(true, Duration::from_secs(15));
+        }
+        assert_eq!(slow.reserve(usize::MAX), 4);
+    }
+
+    #[test]
+    fn a_lane_that_runs_low_asks_once_for_more() {
+        let lane = Lane::new(16);
+        lane.put(0, jobs(4), true);
+        let refills: Vec<bool> = (0..4).map(|_| lane.take().unwrap().refill).collect();
+        assert_eq!(refills, [false, true, false, false]);
+    }
+}

@@ -1,0 +1,111 @@
+//! Writes ended attempts, all that have gathered in one commit.
+//!
+//! A receiver that accepted has accepted: when the store fails, the outcomes are kept here and written again, and
+//! nothing new is claimed until they are.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filebell_core::id::SubscriptionId;
+use filebell_core::retry::Step;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::dispatcher::Shared;
+use crate::store::{Settlement, StoreError};
+
+/// At most this many attempts are written in one commit.
+const BATCH_ATTEMPTS_MAX: usize = 1024;
+/// While more are under way, they are waited for so long: a commit costs about the same for one and for a hundred.
+const GATHER: Duration = Duration::from_millis(2);
+/// The first wait after a failed commit; each further one is twice as long.
+const AGAIN_MIN: Duration = Duration::from_millis(50);
+/// The longest wait after a failed commit.
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// When filebell stops, a failing store is given this long.
+const STOPPING_MAX: Duration = Duration::from_secs(5);
+
+/// Settles until all who send attempts are gone.
+pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Settlement>) {
+    let mut batch = Vec::new();
+    while ended.recv_many(&mut batch, BATCH_ATTEMPTS_MAX).await > 0 {
+        if batch.len() < BATCH_ATTEMPTS_MAX && shared.held() > batch.len() {
+            sleep(GATHER).await;
+            while batch.len() < BATCH_ATTEMPTS_MAX
+                && let Ok(settlement) = ended.try_recv()
+            {
+                batch.push(settlement);
+            }
+        }
+        settle(&shared, std::mem::take(&mut batch)).await;
+    }
+}
+
+async fn settle(shared: &Shared, batch: Vec<Settlement>) {
+    match write(shared, &batch).await {
+        Ok(()) => (),
+        // One row that cannot be settled must not hold up the others.
+        Err(error) if is_about_a_row(&error) => {
+            for one in &batch {
+                if let Err(error) = write(shared, std::slice::from_ref(one)).await {
+                    tracing::error!(
+                        error = &error as &dyn Error,
+                        notification.id = %one.claimed.notification,
+                        "an attempt could not be written; the notification will be sent again"
+                    );
+                }
+            }
+        }
+        Err(error) => tracing::error!(
+            error = &error as &dyn Error,
+            attempts = batch.len(),
+            "ended attempts could not be written before the stop; the notifications will be sent again"
+        ),
+    }
+    let disabled: Vec<SubscriptionId> =
+        batch.iter().filter(|one| one.step == Step::Disable).map(|one| one.claimed.subscription).collect();
+    if !disabled.is_empty() {
+        shared.disabled(&disabled).await;
+    }
+    shared.release(batch.len());
+}
+
+/// Writes a batch, however often it takes; gives up only when what fails is a row and not the store, or when filebell
+/// stops.
+async fn write(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> {
+    let mut wait = AGAIN_MIN;
+    let mut give_up_at = None;
+    loop {
+        let error = match shared.store.settle(batch.to_vec(), shared.seams.now(), shared.seams.fresh_ids()).await {
+            Ok(held) => {
+                shared.set_store_fails(false);
+                let lost = batch.iter().zip(held).filter(|(_, held)| !held);
+                lost.for_each(|(one, _)| {
+                    tracing::debug!(notification.id = %one.claimed.notification, "settled by somebody else");
+                });
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if is_about_a_row(&error) {
+            return Err(error);
+        }
+        shared.set_store_fails(true);
+        if shared.stop.is_cancelled() && Instant::now() >= *give_up_at.get_or_insert(Instant::now() + STOPPING_MAX) {
+            return Err(error);
+        }
+        tracing::error!(
+            error = &error as &dyn Error,
+            attempts = batch.len(),
+            "ended attempts could not be written; nothing is claimed until they are"
+        );
+        sleep(wait).await;
+        wait = (wait * 2).min(AGAIN_MAX);
+    }
+}
+
+/// Whether trying again cannot help, because what fails is a row and not the store.
+fn is_about_a_row(error: &StoreError) -> bool {
+    matches!(error, StoreError::Corrupt { .. } | StoreError::WrongKey | StoreError::Missing(_))
+}

@@ -1,0 +1,224 @@
+//! A filebell as an operator runs it: the real binary, a configuration file, real folders.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use crate::receiver::PATIENCE;
+
+/// The configuration that every house has; `{root}` and `{data}` stand for its own directories.
+const BASE: &str = r#"
+listen = "127.0.0.1:0"
+data_dir = "{data}"
+
+[delivery]
+timeout = "2s"
+schedule = ["100ms", "200ms", "400ms", "1s", "1s", "1s", "1s", "1s", "1s", "1s"]
+
+[egress]
+allow_networks = ["127.0.0.0/8"]
+
+[[accounts]]
+name = "test2"
+password = "secret"
+root = "{root}"
+customer_url = "https://x3.example.com"
+customer_id = "9e0a7d54-6c1b-4d3f-8b2a-1f5e6c7d8a90"
+customer_code = "acme"
+"#;
+
+pub struct House {
+    dir: tempfile::TempDir,
+    process: Option<Child>,
+    base: String,
+}
+
+/// An answer as it came over the wire.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+    }
+}
+
+impl House {
+    /// A house that is not open yet; `more` is added to its configuration.
+    pub fn new(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let house = Self { dir, process: None, base: String::new() };
+        fs::create_dir_all(house.root()).unwrap();
+        let text = format!("{BASE}\n{more}")
+            .replace("{data}", house.path("data").to_str().unwrap())
+            .replace("{root}", house.root().to_str().unwrap());
+        fs::write(house.path("filebell.toml"), text).unwrap();
+        house
+    }
+
+    /// A house that is open.
+    pub fn open(more: &str) -> Self {
+        let mut house = Self::new(more);
+        house.start();
+        house
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.path("root")
+    }
+
+    /// Starts the server and waits until it says that it listens.
+    pub fn start(&mut self) {
+        let mut process = self.command("serve").stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        self.base = line.trim_end().strip_prefix("listening on http://").expect(&line).to_owned();
+        self.process = Some(process);
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// SIGTERM; answers the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut process = self.process.take().unwrap();
+        let id = process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        process.wait().unwrap().code()
+    }
+
+    /// A command on this house's configuration.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_filebell"));
+        command.arg(name).arg("--config").arg(self.path("filebell.toml"));
+        command
+    }
+
+    /// What a command that succeeds prints.
+    pub fn run(&self, name: &str, arguments: &[&str]) -> String {
+        let output = self.command(name).args(arguments).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{name} {arguments:?}: {out}{err}");
+        out.into_owned()
+    }
+
+    /// Writes a file the plain way: open, write, close.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.root().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// The URL of a path on the server.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.base)
+    }
+
+    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.request("GET", path, headers)
+    }
+
+    /// One request on a connection of its own.
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut stream = TcpStream::connect(&self.base).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n", self.base);
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let end = bytes.windows(4).position(|part| part == b"\r\n\r\n").expect("an answer has a head");
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: Vec<_> =
+            lines.filter_map(|line| line.split_once(": ")).map(|(k, v)| (k.to_lowercase(), v.to_owned())).collect();
+        let mut body = bytes[end + 4..].to_vec();
+        if headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked") {
+            body = unchunk(&body);
+        }
+        Answer { status, headers, body }
+    }
+
+    /// The journal from the beginning, as the operator sees it.
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        let token = fs::read_to_string(self.path("data").join("admin-token")).unwrap();
+        let answer = self.get("/api/v1/changes", &[("Authorization", &format!("Bearer {}", token.trim()))]);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["events"].as_array().unwrap().clone()
+    }
+
+    /// Waits until the journal holds `count` events.
+    pub fn wait_for_events(&self, count: usize) -> Vec<serde_json::Value> {
+        let begun = Instant::now();
+        loop {
+            let events = self.events();
+            if events.len() >= count {
+                return events;
+            }
+            assert!(begun.elapsed() < PATIENCE, "waited in vain for {count} events: {events:#?}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let end = bytes.windows(2).position(|part| part == b"\r\n").expect("a chunk has a size");
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return whole;
+        }
+        whole.extend(&bytes[end + 2..end + 2 + size]);
+        bytes = &bytes[end + 2 + size + 2..];
+    }
+}
+
+/// The value of an `Authorization` header.
+pub fn basic(name: &str, password: &str) -> String {
+    use base64::Engine;
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}")))
+}
+
+/// The names in a directory, sorted.
+pub fn names_in(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,237 @@
+//! What is promised, from outside: the real binary, real files, real sockets.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use filebell_core::secret::Secret;
+use filebell_core::wire::{nextcloud, sagex3};
+
+use crate::house::{House, basic};
+use crate::receiver::{Received, Receiver};
+
+const KEY: &str = "4fdab23178d6c424196c9448070d3bef";
+const CLIENT_ID: &str = "5b2f6f0e-2a41-4a0c-9d5e-7f3c1b8e9a10";
+const INTERVAL: Duration = Duration::from_secs(2);
+
+fn rdm(receiver: &Receiver) -> String {
+    format!(
+        "[[subscriptions]]\nname = \"rdm\"\naccount = \"test2\"\nprotocol = \"nextcloud\"\nurl = \"{}\"\n\
+         connection_id = \"https://nextcloud.example.com:test2\"\nmin_interval = \"2s\"\nkey = \"{KEY}\"\n",
+        receiver.url("/hook")
+    )
+}
+
+fn ledger(receiver: &Receiver) -> String {
+    format!(
+        "[[applications]]\nname = \"ledger\"\nclient_id = \"{CLIENT_ID}\"\nclient_secret = \"s3cr3t-Example\"\n\
+         redirect_urls = [\"http://127.0.0.1:9001/callback\"]\nnotification_url = \"{}\"\n\
+         signature_encoding = \"hex\"\n[[applications.grants]]\naccount = \"test2\"\nfolders = [\"SEED\"]\n\
+         scopes = [\"api.dataDelivery\"]\n",
+        receiver.url("/notification")
+    )
+}
+
+fn nextcloud_since(received: &Received) -> i64 {
+    let signature = received.header("x-nextcloud-file-upload-notification-signature");
+    nextcloud::verify(&Secret::new(KEY), signature, &received.body).unwrap().since.as_secs()
+}
+
+fn recent(house: &House, since: i64) -> serde_json::Value {
+    let path = format!("/ocs/v2.php/apps/file_upload_notification/api/recent?since={since}&format=json");
+    let headers = [("Authorization", basic("test2", "secret")), ("OCS-APIRequest", "true".into())];
+    let answer = house.get(&path, &headers.each_ref().map(|(name, value)| (*name, value.as_str())));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["ocs"]["data"].clone()
+}
+
+fn token(house: &House) -> String {
+    let printed = house.run("token", &["--application", "ledger", "--account", "test2"]);
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    format!("Bearer {}", printed["access_token"].as_str().unwrap())
+}
+
+#[test]
+fn a_file_is_told_by_nextcloud_verified_pulled_and_downloaded() {
+    let receiver = Receiver::start();
+    let house = House::open(&rdm(&receiver));
+    house.write("SEED/result.txt", "hello\n");
+    let told = receiver.wait_for(1).remove(0);
+    assert_eq!(told.line, "POST /hook HTTP/1.1");
+    assert_eq!(told.header("content-type"), "application/json");
+    assert_eq!(told.text(), r#"{"id":"https:\/\/nextcloud.example.com:test2","min_interval":"2","since":"0"}"#);
+    let data = recent(&house, nextcloud_since(&told));
+    assert_eq!(data["count"], 1);
+    let file = &data["files"][0];
+    assert_eq!((&file["name"], &file["path"]), (&"result.txt".into(), &"/SEED/result.txt".into()));
+    assert_eq!((&file["type"], &file["modified_user"]), (&"file".into(), &"test2".into()));
+    let by = basic("test2", "secret");
+    for tree in ["/remote.php/dav/files/test2", "/remote.php/webdav"] {
+        let answer = house.get(&format!("{tree}/SEED/result.txt"), &[("Authorization", &by)]);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "hello\n"));
+    }
+    // What was shown is where the next notification starts from.
+    house.write("SEED/more.txt", "more\n");
+    let second = receiver.wait_for(2).remove(1);
+    assert_eq!(nextcloud_since(&second), file["time"].as_i64().unwrap());
+}
+
+#[test]
+fn a_file_is_told_by_sagex3_verified_pulled_downloaded_and_deleted() {
+    let receiver = Receiver::start();
+    let house = House::open(&ledger(&receiver));
+    house.write("other.txt", "not in a granted folder");
+    house.write("SEED/sub/result.txt", "hello\n");
+    let told = receiver.wait_for(1).remove(0);
+    let pushed =
+        sagex3::verify(&Secret::new(CLIENT_ID), told.header("hmac_sha256"), &told.body).expect("a signature that fits");
+    let detail_url = format!("{}/v1/notification/{}", house.url(""), pushed.notification_id);
+    assert_eq!(told.json()["detailUrl"], detail_url);
+    let by = token(&house);
+    let by = [("Authorization", by.as_str())];
+    let detail = house.get(&format!("/v1/notification/{}", pushed.notification_id), &by).json();
+    assert_eq!(detail["notificationID"], told.json()["notificationId"]);
+    assert_eq!(detail["customerId"], told.json()["customerID"]);
+    let payload: serde_json::Value = serde_json::from_str(detail["payload"].as_str().unwrap()).unwrap();
+    assert_eq!((&payload["folder"], &payload["fileName"]), (&"SEED".into(), &"sub/result.txt".into()));
+    let download = payload["downloadUrl"].as_str().unwrap().strip_prefix(&house.url("")).unwrap().to_owned();
+    assert_eq!(download, "/v1/datadelivery/SEED?filename=sub%2Fresult.txt");
+    assert_eq!(house.get(&download, &by).text(), "hello\n");
+    let part = house.get(&download, &[by[0], ("Range", "bytes=1-3")]);
+    assert_eq!((part.status, part.text().as_str()), (206, "ell"));
+    assert_eq!(part.header("content-range"), "bytes 1-3/6");
+    let listing = house.get("/v1/datadelivery/SEED", &by).json();
+    assert_eq!(listing["items"][0]["key"], "sub/result.txt");
+    assert_eq!(listing["items"][0]["checksum"], "\"b1946ac92492d2347c6235b4d2611184\"");
+    assert_eq!(house.request("DELETE", &download, &by).status, 204);
+    assert!(!house.root().join("SEED/sub/result.txt").exists());
+    assert_eq!(house.request("DELETE", &download, &by).status, 204, "deleting again is no error");
+    assert_eq!(house.get(&download, &by).json()["message"], "File not found");
+    assert_eq!(house.get("/v1/datadelivery/SEED", &by).json()["itemsCount"], 0);
+}
+
+#[test]
+fn the_interval_holds_both_ways_and_the_last_file_is_told() {
+    let receiver = Receiver::start();
+    let house = House::open(&rdm(&receiver));
+    house.write("first", "1");
+    receiver.wait_for(1);
+    for number in 0..20 {
+        house.write(&format!("burst-{number}"), "2");
+    }
+    let told = receiver.wait_for(2);
+    let gap = told[1].at - told[0].at;
+    assert!(gap >= INTERVAL, "two sends {gap:?} apart");
+    let shown = recent(&house, nextcloud_since(&told[1]));
+    assert_eq!(shown["count"], 21);
+    assert_eq!(receiver.received().len(), 2, "one notification covers the burst");
+}
+
+#[test]
+fn a_receiver_that_fails_is_told_again_under_the_same_id() {
+    let receiver = Receiver::start().answering(&["500 Oh", "503 No\r\nRetry-After: 1", "404 What"]);
+    let house = House::open(&ledger(&receiver));
+    house.write("SEED/a", "1");
+    let told = receiver.wait_for(4);
+    let bodies: BTreeSet<_> = told.iter().map(|one| one.body.clone()).collect();
+    assert_eq!(bodies.len(), 1, "the same bytes on every attempt");
+    assert!(told[2].at - told[1].at >= Duration::from_secs(1), "Retry-After is honoured");
+}
+
+#[test]
+fn a_receiver_that_is_not_there_is_told_when_it_comes() {
+    // A port that was free a moment ago refuses until the receiver takes it.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let absent = |path: &str| format!("http://{address}{path}");
+    let more = format!(
+        "[[applications]]\nname = \"ledger\"\nclient_id = \"{CLIENT_ID}\"\nclient_secret = \"s\"\n\
+         notification_url = \"{}\"\n[[applications.grants]]\naccount = \"test2\"\nfolders = [\"SEED\"]\n",
+        absent("/n")
+    );
+    let house = House::open(&more);
+    house.write("SEED/a", "1");
+    house.wait_for_events(1);
+    let receiver = Receiver::start_at(address);
+    receiver.wait_for(1);
+}
+
+#[test]
+fn killed_between_arrival_and_delivery_it_tells_after_the_restart() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut house = House::new(&format!(
+        "[[subscriptions]]\nname = \"each\"\naccount = \"test2\"\nprotocol = \"standard\"\nurl = \"http://{address}/\"\n\
+         key = \"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"\n"
+    ));
+    house.start();
+    for number in 0..10 {
+        house.write(&format!("file-{number}"), number.to_string());
+    }
+    let before = house.wait_for_events(10);
+    house.kill();
+    let receiver = Receiver::start_at(address);
+    house.start();
+    let told = receiver.wait_for(10);
+    let ids: BTreeSet<_> = told.iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    assert_eq!(ids.len(), 10, "each once");
+    assert_eq!(house.events(), before, "the restart made no event of its own");
+    assert_eq!(house.stop(), Some(0));
+}
+
+#[test]
+fn what_was_written_while_it_was_down_is_told_at_the_start() {
+    let receiver = Receiver::start();
+    let mut house = House::new(&ledger(&receiver));
+    house.write("SEED/before-the-first-start", "old");
+    house.start();
+    house.write("SEED/a", "1");
+    receiver.wait_for(1);
+    house.kill();
+    house.write("SEED/a", "2");
+    house.write("SEED/deep/new/b", "3");
+    std::fs::rename(house.root().join("SEED/before-the-first-start"), house.root().join("SEED/moved")).unwrap();
+    house.start();
+    let events = house.wait_for_events(4);
+    let mut told: Vec<_> = events
+        .iter()
+        .map(|event| (event["kind"].as_str().unwrap().to_owned(), event["path"].as_str().unwrap().to_owned()))
+        .collect();
+    told[1..].sort();
+    let expected =
+        [("created", "/SEED/a"), ("created", "/SEED/deep/new/b"), ("moved", "/SEED/moved"), ("updated", "/SEED/a")];
+    assert_eq!(told, expected.map(|(kind, path)| (kind.to_owned(), path.to_owned())));
+    receiver.wait_for(3);
+}
+
+#[test]
+fn the_minimum_is_one_folder_and_one_address() {
+    let receiver = Receiver::start();
+    let house = House::new("");
+    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_filebell"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(house.path("data"))
+        .arg("--watch")
+        .arg(house.root())
+        .args(["--notify", &receiver.url("/hook")])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(process.stdout.take().unwrap()), &mut line).unwrap();
+    assert!(line.starts_with("listening on http://127.0.0.1:"), "{line}");
+    house.write("a", "1");
+    let told = receiver.wait_for(1).remove(0);
+    process.kill().unwrap();
+    let said = std::io::read_to_string(process.stderr.take().unwrap()).unwrap();
+    process.wait().unwrap();
+    let key = said.split_whitespace().find(|word| word.starts_with("whsec_")).expect("the secret is shown");
+    let key = filebell_core::wire::standard::StandardKey::parse(&Secret::new(key)).unwrap();
+    let sent = told.header("webhook-timestamp").parse().unwrap();
+    let tag = filebell_core::wire::standard::signature(
+        &key,
+        told.header("webhook-id"),
+        filebell_core::time::TimestampSecs::from_secs(sent),
+        &told.body,
+    );
+    assert_eq!(told.header("webhook-signature"), tag);
+    assert_eq!(told.json()["type"], "files.changed");
+}
