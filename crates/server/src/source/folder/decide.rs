@@ -14,9 +14,9 @@ use md5::Md5;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::dirty::{Dirt, Lane, Taken, VANISH_GRACE};
+use super::dirty::{Dirt, Hint, Lane, Taken, VANISH_GRACE};
 use super::lease::{self, Lease};
-use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, look_at};
+use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, links, look_at};
 use super::{Existing, Shared};
 use crate::journal::JournalError;
 
@@ -248,6 +248,7 @@ impl Decider<'_> {
         if !unchanged {
             return Ok(busy(&mut taken.dirt));
         }
+        taken.dirt.shared_inode = (links(file.as_fd())? > 1).then_some(print.inode);
         let completeness = match lease {
             Lease::Granted if taken.dirt.renamed => Completeness::Renamed,
             Lease::Granted => Completeness::Leased,
@@ -301,6 +302,19 @@ impl Decider<'_> {
         Ok((read == size).then_some(version))
     }
 
+    /// A file of several names was written under one of them, and nothing was heard of the others: where their rows
+    /// differ, all are looked at again.
+    fn compare_names(&self, inode: u64) {
+        let rows = self.shared.journal.files_with_inode(self.shared.account, inode);
+        let Ok(rows) = self.shared.runtime.block_on(rows) else { return self.shared.scan.request() };
+        let differ = rows.iter().zip(rows.iter().skip(1)).any(|(one, other)| one.fingerprint != other.fingerprint);
+        for row in rows {
+            if differ && !self.shared.dirty.mark(row.path, Hint::Touched) {
+                self.shared.scan.request();
+            }
+        }
+    }
+
     /// Where the same inode lay before, if it lies there no longer.
     fn moved_from(
         &self,
@@ -317,8 +331,8 @@ impl Decider<'_> {
             if !same || old.path == *path {
                 continue;
             }
-            let still_there = matches!(root.look(&old.path)?, Look::File(there) if there.same_inode(was));
-            if !still_there {
+            // Another file under the old name keeps the old row: it may be claimed in this very batch.
+            if root.look(&old.path)? == Look::NoFile {
                 return Ok(Some(old.path.clone()));
             }
         }
@@ -333,6 +347,7 @@ impl Decider<'_> {
         match self.shared.runtime.block_on(self.shared.journal.record(arrivals)) {
             Ok(_) => {
                 for taken in taken {
+                    taken.dirt.shared_inode.into_iter().for_each(|inode| self.compare_names(inode));
                     self.shared.dirty.done(&taken.path);
                 }
             }
