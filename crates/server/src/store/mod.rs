@@ -566,6 +566,11 @@ impl Store {
         dispatch!(self, settle(settlements, now, ids))
     }
 
+    /// Gives back what was claimed and not attempted; it can be claimed again at once.
+    pub async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
+        dispatch!(self, release(claimed))
+    }
+
     /// A notification.
     pub async fn notification(&self, id: NotificationId) -> Result<Option<Notification>, StoreError> {
         dispatch!(self, notification(id))

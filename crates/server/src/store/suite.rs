@@ -371,6 +371,42 @@ async fn a_lease_fences() {
 }
 
 #[tokio::test]
+async fn whatever_becomes_due_is_found_however_much_is_held() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    for number in 0..20 {
+        bench.arrive(100, &format!("/{number}")).await;
+    }
+    let claim = |secs, limit| bench.store.claim(subscription, at(secs), LEASE, limit);
+    let first = claim(100, 5).await.unwrap();
+    let second = claim(100, 5).await.unwrap();
+    assert!(first.iter().all(|one| second.iter().all(|other| one.notification != other.notification)));
+    // One that was held goes back among those that are held, one arrives with a clock set back.
+    assert!(bench.settle(100, &first[0], Step::Again(at(99))).await);
+    bench.arrive(90, "/late").await;
+    assert_eq!(bench.due(subscription).await, Some(at(90)));
+    let rest = claim(100, 100).await.unwrap();
+    assert_eq!(rest.len(), 20 - 10 + 2);
+    assert!(rest.iter().any(|one| one.notification == first[0].notification));
+    assert_eq!(claim(100, 100).await.unwrap().len(), 0);
+    assert_eq!(bench.due(subscription).await, Some(at(160)), "the end of the leases");
+}
+
+#[tokio::test]
+async fn what_is_given_back_can_be_claimed_at_once() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.arrive(1, "/a").await;
+    let given_back = bench.claim(1, subscription).await;
+    assert!(bench.claim(1, subscription).await.is_empty());
+    bench.store.release(given_back.clone()).await.unwrap();
+    let claimed = bench.claim(1, subscription).await;
+    assert_eq!(claimed.len(), 1);
+    bench.store.release(given_back).await.unwrap();
+    assert!(bench.claim(1, subscription).await.is_empty(), "who gave back holds nothing any more");
+}
+
+#[tokio::test]
 async fn a_pause_keeps_what_is_owed() {
     let bench = Bench::new().await;
     let subscription = bench.per_event().await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
 use filebell_core::event::StoredFile;
 use filebell_core::path::FilePath;
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use md5::Md5;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -22,6 +22,8 @@ use crate::journal::JournalError;
 
 /// At most this many paths are decided together, and their claims committed together.
 const BATCH_PATHS_MAX: usize = 512;
+/// So many questions are put to the journal at once: more would only make it open more connections.
+const QUESTIONS_AT_ONCE: usize = 4;
 /// What has gathered is committed when deciding the batch has taken this long.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
 /// A larger file is read by the other worker.
@@ -99,6 +101,7 @@ impl Decider<'_> {
             Ok(known) => known,
             Err(error) => return self.refused(batch, &error),
         };
+        let refusals = self.refusals;
         let mut claims = Claims::default();
         let mut started = Instant::now();
         for ((mut taken, look), known) in batch.into_iter().zip(looks).zip(known) {
@@ -111,6 +114,10 @@ impl Decider<'_> {
         }
         claims.present.append(&mut claims.gone);
         self.record(claims.present);
+        if refusals > 0 && self.refusals == refusals {
+            self.refusals = 0;
+            self.shared.status.set(&self.shared.user, |conditions| conditions.journal = None);
+        }
     }
 
     fn take_step(&self, mut taken: Taken, step: Result<Step, Errno>, claims: &mut Claims) {
@@ -169,7 +176,8 @@ impl Decider<'_> {
                 Ok(Known { row, kin })
             }
         };
-        self.shared.runtime.block_on(try_join_all(batch.iter().zip(looks).map(|(taken, look)| one(taken, look))))
+        let questions = stream::iter(batch.iter().zip(looks).map(|(taken, look)| one(taken, look)));
+        self.shared.runtime.block_on(questions.buffered(QUESTIONS_AT_ONCE).try_collect())
     }
 
     fn decide(&mut self, root: &OpenRoot, taken: &mut Taken, look: Look, known: &Known) -> Result<Step, Errno> {
@@ -326,9 +334,6 @@ impl Decider<'_> {
             Ok(_) => {
                 for taken in taken {
                     self.shared.dirty.done(&taken.path);
-                }
-                if std::mem::take(&mut self.refusals) > 0 {
-                    self.shared.status.set(&self.shared.user, |conditions| conditions.journal = None);
                 }
             }
             Err(error) => self.refused(taken, &error),

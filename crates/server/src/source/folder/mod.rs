@@ -176,13 +176,14 @@ impl Folder {
         self.shared.watch.rescan();
     }
 
-    /// Waits until everything that happened in a watched tree before this call was decided. A file somebody is
-    /// writing is not waited for.
+    /// Waits until everything that happened in a watched tree before this call, and everything a scan under way finds,
+    /// was decided. A file somebody is writing is not waited for.
     pub async fn settled(&self) {
         let shared = Arc::clone(&self.shared);
         // It fails only if the runtime is going down, and then nobody waits for the answer.
         let _ = tokio::task::spawn_blocking(move || {
             shared.watch.wait_drained();
+            shared.scan.wait_idle();
             shared.dirty.wait_decided();
         })
         .await;

@@ -670,6 +670,50 @@ async fn another_directory_in_the_roots_place_deletes_nothing() {
     assert_eq!(house.until_told(3).await.last().unwrap(), "deleted /b", "what was seen to go is told");
 }
 
+/// Runs itself again where a user has few watches.
+#[test]
+fn where_the_watches_are_used_up_the_rest_is_polled() {
+    let test = std::env::current_exe().unwrap();
+    let few = "echo 3 > /proc/sys/user/max_inotify_watches && \"$0\" --ignored --exact --nocapture \
+               source::folder::tests::with_few_watches";
+    let unshare = ["--user", "--map-root-user", "sh", "-c", few];
+    let possible = std::process::Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        println!("no user namespace can be made here: nothing is tested");
+        return;
+    }
+    let output = std::process::Command::new("unshare").args(unshare).arg(test).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the test before, where a user has few watches"]
+async fn with_few_watches() {
+    let house = House::open().await;
+    for directory in ["a", "b", "c/d", "e"] {
+        fs::create_dir_all(house.at(directory)).unwrap();
+    }
+    let degraded = |house: &House| match house.folder().status().state {
+        RootState::Degraded { reason } => reason.contains("fs.inotify.max_user_watches"),
+        _ => false,
+    };
+    house.until("the limit", degraded).await;
+    for path in ["a/1", "b/1", "c/1", "c/d/1", "e/1", "e/1.part"] {
+        house.write(path, "1");
+    }
+    house.until_told(5).await;
+    fs::remove_file(house.at("e/1")).unwrap();
+    fs::remove_file(house.at("a/1")).unwrap();
+    house.until_told(7).await;
+    for directory in ["b", "c", "e"] {
+        fs::remove_dir_all(house.at(directory)).unwrap();
+    }
+    house.until_told(10).await;
+    house.scan().await;
+    house.until("life", |house| house.folder().status().state == RootState::Live).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_watch_is_proved_by_a_file_of_our_own() {
     let house = House::open().await;
