@@ -286,6 +286,8 @@ impl Listening {
                     missing.retain(|file| !(file.name == name && file.sha256 == found));
                     out.line(&format!("    ✓ downloaded {}, {size} bytes, sha256 {found}", path.display()))?;
                 }
+                // At its start, and when a pull before has seen the same already.
+                Step::Pulled { new: 0 } => (),
                 Step::Pulled { new } => {
                     let how = match self.protocol {
                         ProtocolKind::Nextcloud => "GET recent",
@@ -310,9 +312,10 @@ impl Listening {
         let after = at.saturating_duration_since(closed_at).as_millis();
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let mut line = format!(
-            "    ✓ {}, {bytes} bytes equal; {}, {after} ms after the file was closed",
+            "    ✓ {}, {bytes} bytes equal; {}, {after} ms after {} was closed",
             count(dropped.len(), "file"),
             count(told.notifications, "notification"),
+            if dropped.len() == 1 { "it" } else { "the first" },
         );
         if let (ProtocolKind::Nextcloud, Some(before)) = (self.protocol, before) {
             let gap = at.saturating_duration_since(before);
