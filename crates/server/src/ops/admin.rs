@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::{ApplicationCaller, Ops, OpsError, passwords};
 use crate::store::{
-    Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Token, TokenKind,
+    Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification, Token,
+    TokenKind,
 };
 
 /// How long a refresh token lives: 30 days (Sage X3 protocol, section 3.3).
@@ -294,6 +295,12 @@ impl Ops {
             return Err(OpsError::Managed(format!("subscription `{name}`")));
         }
         Ok(self.0.store.remove_subscription(subscription.id).await?)
+    }
+
+    /// At most `limit` notifications of a subscription, newest first.
+    pub async fn notifications(&self, name: &str, limit: u32) -> Result<Vec<Notification>, OpsError> {
+        let subscription = self.subscription(name).await?;
+        Ok(self.0.store.notifications(subscription.id, limit).await?)
     }
 
     /// Makes the dead notifications of a subscription pending again; answers how many.
