@@ -236,7 +236,10 @@ impl Decider<'_> {
             Lease::Granted => Completeness::Leased,
             Lease::Busy | Lease::Unavailable => Completeness::QuietPeriod,
         };
-        let moved_from = self.moved_from(root, &taken.path, &print, &known.kin)?;
+        let moved_from = match known.row {
+            Some(_) => None,
+            None => self.moved_from(root, &print, &known.kin)?,
+        };
         Ok(Step::Claim(Claim::Present(Present { fingerprint: print, version, completeness, moved_from, announce })))
     }
 
@@ -286,9 +289,11 @@ impl Decider<'_> {
 
     /// A file of several names was written under one of them, and nothing was heard of the others: where their rows
     /// differ, all are looked at again.
-    fn compare_names(&self, inode: u64) {
-        let rows = self.shared.journal.files_with_inode(self.shared.account, inode);
-        let Ok(rows) = self.shared.runtime.block_on(rows) else { return self.shared.scan.request() };
+    fn compare_names(&self, path: &FilePath, inode: u64) {
+        let asked = Asked { path: path.clone(), inode: Some(inode) };
+        let known = self.shared.runtime.block_on(self.shared.journal.known(self.shared.account, vec![asked]));
+        let Ok(known) = known else { return self.shared.scan.request() };
+        let rows: Vec<StoredFile> = known.into_iter().flat_map(|known| known.kin).collect();
         let differ = rows.iter().zip(rows.iter().skip(1)).any(|(one, other)| one.fingerprint != other.fingerprint);
         for row in rows {
             if differ && !self.shared.dirty.mark(row.path, Hint::Touched) {
@@ -298,19 +303,13 @@ impl Decider<'_> {
     }
 
     /// Where the same inode lay before, if it lies there no longer.
-    fn moved_from(
-        &self,
-        root: &OpenRoot,
-        path: &FilePath,
-        print: &Fingerprint,
-        kin: &[StoredFile],
-    ) -> Result<Option<FilePath>, Errno> {
+    fn moved_from(&self, root: &OpenRoot, print: &Fingerprint, kin: &[StoredFile]) -> Result<Option<FilePath>, Errno> {
         for old in kin {
             let was = &old.fingerprint;
             // Without a time of birth the inode number may have been given to another file meanwhile.
             let same = was.same_inode(print)
                 && (was.birth_ns.is_some() || (was.size, was.mtime_ns) == (print.size, print.mtime_ns));
-            if !same || old.path == *path {
+            if !same {
                 continue;
             }
             // Another file under the old name keeps the old row: it may be claimed in this very batch.
@@ -329,7 +328,7 @@ impl Decider<'_> {
         match self.shared.runtime.block_on(self.shared.journal.record(arrivals)) {
             Ok(_) => {
                 for taken in taken {
-                    taken.dirt.shared_inode.into_iter().for_each(|inode| self.compare_names(inode));
+                    taken.dirt.shared_inode.into_iter().for_each(|inode| self.compare_names(&taken.path, inode));
                     self.shared.dirty.done(&taken.path);
                 }
             }
