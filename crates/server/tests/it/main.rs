@@ -1,5 +1,6 @@
 //! filebell from outside: one test binary, a module a subject.
 
+mod cli;
 mod house;
 mod promise;
 mod readme;
