@@ -318,6 +318,24 @@ pub enum TokenKind {
     Refresh,
 }
 
+/// A path that is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The path.
+    pub path: FilePath,
+    /// The inode number of the file that lies there now, if one does.
+    pub inode: Option<u64>,
+}
+
+/// What is known of a path that was asked about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The file stored at the path.
+    pub row: Option<StoredFile>,
+    /// Where there is none: the files stored at other paths with the same inode number.
+    pub kin: Vec<StoredFile>,
+}
+
 /// A watched root as it was first seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RootState {
@@ -477,9 +495,9 @@ impl Store {
         dispatch!(self, file_at(account, path))
     }
 
-    /// The files of an account whose row has this inode number.
-    pub async fn files_with_inode(&self, account: AccountId, inode: u64) -> Result<Vec<StoredFile>, StoreError> {
-        dispatch!(self, files_with_inode(account, inode))
+    /// What is known of each path, in their order.
+    pub async fn known(&self, account: AccountId, asked: Vec<Asked>) -> Result<Vec<Known>, StoreError> {
+        dispatch!(self, known(account, asked))
     }
 
     /// At most `limit` files of an account in byte order of their paths, after `after`, below the directory `below`.

@@ -214,7 +214,11 @@ async fn rows_come_back_as_they_went_in() {
     let Claim::Present(present) = &arrival.claim else { panic!() };
     let stored = bench.store.file_at(bench.account, odd.clone()).await.unwrap().unwrap();
     assert_eq!((stored.fingerprint, stored.version), (present.fingerprint, present.version));
-    assert_eq!(bench.store.files_with_inode(bench.account, 7).await.unwrap(), [stored]);
+    let asked = |path, inode| Asked { path, inode };
+    let asked = vec![asked(odd.clone(), Some(7)), asked(path("/elsewhere"), Some(7)), asked(path("/none"), None)];
+    let known = bench.store.known(bench.account, asked).await.unwrap();
+    let here = Known { row: Some(stored.clone()), kin: Vec::new() };
+    assert_eq!(known, [here, Known { row: None, kin: vec![stored] }, Known::default()]);
     let event = bench.store.changes(ChangesOf::default(), Cursor::after(Seq::ZERO), 1).await.unwrap().events.remove(0);
     assert_eq!((event.path, event.version, event.recorded_at), (odd, Some(present.version), at(7)));
     assert_eq!((event.mtime_ms, event.completeness), (Some(1), Some(Completeness::Leased)));

@@ -183,13 +183,14 @@ fn what_was_written_while_it_was_down_is_told_at_the_start() {
     house.write("SEED/before-the-first-start", "old");
     house.start();
     house.write("SEED/a", "1");
-    receiver.wait_for(1);
+    house.write("SEED/there", "2");
+    receiver.wait_for(2);
     house.kill();
-    house.write("SEED/a", "2");
-    house.write("SEED/deep/new/b", "3");
-    std::fs::rename(house.root().join("SEED/before-the-first-start"), house.root().join("SEED/moved")).unwrap();
+    house.write("SEED/a", "3");
+    house.write("SEED/deep/new/b", "4");
+    std::fs::rename(house.root().join("SEED/there"), house.root().join("SEED/moved")).unwrap();
     house.start();
-    let events = house.wait_for_events(4);
+    let events = house.wait_for_events(5);
     let mut told: Vec<_> = events
         .iter()
         .map(|event| (event["kind"].as_str().unwrap().to_owned(), event["path"].as_str().unwrap().to_owned()))
@@ -198,7 +199,7 @@ fn what_was_written_while_it_was_down_is_told_at_the_start() {
     let expected =
         [("created", "/SEED/a"), ("created", "/SEED/deep/new/b"), ("moved", "/SEED/moved"), ("updated", "/SEED/a")];
     assert_eq!(told, expected.map(|(kind, path)| (kind.to_owned(), path.to_owned())));
-    receiver.wait_for(3);
+    receiver.wait_for(4);
 }
 
 #[test]

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
 use filebell_core::event::StoredFile;
 use filebell_core::path::FilePath;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use md5::Md5;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -18,12 +17,10 @@ use super::dirty::{Dirt, Lane, Taken, VANISH_GRACE};
 use super::lease::{self, Lease};
 use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, look_at};
 use super::{Existing, Shared};
-use crate::journal::JournalError;
+use crate::journal::{Asked, JournalError, Known};
 
 /// At most this many paths are decided together, and their claims committed together.
 const BATCH_PATHS_MAX: usize = 512;
-/// So many questions are put to the journal at once: more would only make it open more connections.
-const QUESTIONS_AT_ONCE: usize = 4;
 /// What has gathered is committed when deciding the batch has taken this long.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
 /// A larger file is read by the other worker.
@@ -73,14 +70,6 @@ enum Step {
     TooLarge,
     /// Tell the journal.
     Claim(Claim),
-}
-
-/// What the journal knows about a path.
-#[derive(Default)]
-struct Known {
-    row: Option<StoredFile>,
-    /// Rows of other paths with the same inode.
-    kin: Vec<StoredFile>,
 }
 
 /// Claims to be committed together. Files that are gone come after those that are there, so that a move is one.
@@ -163,21 +152,14 @@ impl Decider<'_> {
 
     /// Asks the journal for all of a batch at once.
     fn known(&self, batch: &[Taken], looks: &[Result<Look, Errno>]) -> Result<Vec<Known>, JournalError> {
-        let (journal, account) = (&self.shared.journal, self.shared.account);
-        let one = |taken: &Taken, look: &Result<Look, Errno>| {
-            let (path, look) = (FilePath::clone(&taken.path), *look);
-            async move {
-                let Ok(look) = look else { return Ok(Known::default()) };
-                let row = journal.file_at(account, path).await?;
-                let kin = match (look, &row) {
-                    (Look::File(print), None) => journal.files_with_inode(account, print.inode).await?,
-                    _ => Vec::new(),
-                };
-                Ok(Known { row, kin })
-            }
-        };
-        let questions = stream::iter(batch.iter().zip(looks).map(|(taken, look)| one(taken, look)));
-        self.shared.runtime.block_on(questions.buffered(QUESTIONS_AT_ONCE).try_collect())
+        let asked = batch.iter().zip(looks).map(|(taken, look)| Asked {
+            path: FilePath::clone(&taken.path),
+            inode: match look {
+                Ok(Look::File(print)) => Some(print.inode),
+                Ok(Look::NoFile) | Err(_) => None,
+            },
+        });
+        self.shared.runtime.block_on(self.shared.journal.known(self.shared.account, asked.collect()))
     }
 
     fn decide(&mut self, root: &OpenRoot, taken: &mut Taken, look: Look, known: &Known) -> Result<Step, Errno> {

@@ -1,6 +1,6 @@
 //! A watched directory tree.
 //!
-//! Hints from the kernel ([`watch`]) and walks ([`scan`]) only mark paths dirty. The decider ([`decide`]) alone turns
+//! Hints from the kernel (`watch.rs`) and walks (`scan.rs`) only mark paths dirty. The decider (`decide.rs`) alone turns
 //! a dirty path into a claim, by comparing the file with its stored row. So a lost, doubled or wrong hint costs time,
 //! never a file.
 
