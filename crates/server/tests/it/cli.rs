@@ -38,10 +38,6 @@ impl Desk {
         self.directory.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
     /// A command in the desk's directory, with nothing of ours in its environment but the data directory.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_filebell"));
