@@ -339,3 +339,45 @@ fn a_receiver_verifies_downloads_and_goes_on_where_it_was() {
         ),
     );
 }
+
+#[test]
+fn a_receiver_that_is_killed_after_its_answer_does_the_work_later() {
+    let desk = Desk::new();
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bind = held.local_addr().unwrap().to_string();
+    desk.config(&format!(
+        "listen = \"127.0.0.1:0\"\n[delivery]\nschedule = [\"100ms\", \"200ms\", \"500ms\", \"1s\", \"1s\", \"1s\", \"1s\"]\n\
+         [egress]\nallow_networks = [\"127.0.0.1\"]\n[[accounts]]\nname = \"test2\"\nroot = \"root\"\n\
+         [[applications]]\nname = \"ledger\"\nclient_id = \"id\"\nnotification_url = \"http://{bind}/\"\n\
+         [[applications.grants]]\naccount = \"test2\"\nfolders = [\"SEED\"]\n"
+    ));
+    fs::create_dir(desk.path("root/SEED")).unwrap();
+    drop(held);
+    let serving = desk.serve(&["--config", "filebell.toml"]);
+    let server = format!("http://{}", serving.address);
+    let listen = || {
+        let mut command = desk.command(&["listen", "--protocol", "sagex3", "--server", &server, "--bind", &bind]);
+        command.args(["--into", "inbox", "--access-token-file", "token", "--delete", "--json"]);
+        command.env("FILEBELL_KEY", "id").stdout(Stdio::piped());
+        command
+    };
+    // Takes steps until one has this name, then kills the receiver.
+    let until = |name: &str| -> Value {
+        let mut process = listen().spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut steps = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
+        let found = steps.find(|step| step["step"] == name);
+        process.kill().unwrap();
+        process.wait().unwrap();
+        found.unwrap_or_else(|| panic!("no step {name}"))
+    };
+    fs::write(desk.path("token"), "expired").unwrap();
+    fs::write(desk.path("root/SEED/a.txt"), "one").unwrap();
+    until("notified");
+    assert!(!desk.path("inbox/SEED/a.txt").exists());
+    let token = desk.run(&["token", "--application", "ledger", "--account", "test2"]).json();
+    fs::write(desk.path("token"), token["access_token"].as_str().unwrap()).unwrap();
+    assert_eq!(until("deleted")["what"], "SEED/a.txt");
+    assert_eq!(fs::read(desk.path("inbox/SEED/a.txt")).unwrap(), b"one");
+    assert!(!desk.path("root/SEED/a.txt").exists(), "deleted on the server");
+}
