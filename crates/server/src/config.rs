@@ -1,6 +1,6 @@
 //! What was typed -> what is true.
 //!
-//! Flags, environment, file and defaults are merged in this order by [`typed`], which checks shapes and unknown
+//! Flags, environment, file and defaults are merged in this order by `typed`, which checks shapes and unknown
 //! keys; the step from there to [`Config`] checks meanings and what one key asks of another. All mistakes are
 //! reported together. Nothing after this room looks at a text or a default again.
 
