@@ -14,7 +14,7 @@ use filebell_core::wire::standard::StandardKey;
 use uuid::Uuid;
 
 use super::{Ops, OpsError, passwords};
-use crate::store::{Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription};
+use crate::store::{Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification};
 
 /// The longest name of an account, application or subscription, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -279,6 +279,12 @@ impl Ops {
             return Err(OpsError::Managed(format!("subscription `{name}`")));
         }
         Ok(self.0.store.remove_subscription(subscription.id).await?)
+    }
+
+    /// At most `limit` notifications of a subscription, newest first.
+    pub async fn notifications(&self, name: &str, limit: u32) -> Result<Vec<Notification>, OpsError> {
+        let subscription = self.subscription(name).await?;
+        Ok(self.0.store.notifications(subscription.id, limit).await?)
     }
 
     /// Makes the dead notifications of a subscription pending again; answers how many.

@@ -29,7 +29,7 @@ pub use pairing::{
     Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,
 };
 
-use crate::seams::FreshIds;
+use filebell_core::id::FreshIds;
 
 /// Why a verb failed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -306,6 +306,24 @@ pub struct Notification {
     pub created_at: TimestampMs,
 }
 
+/// A path that is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The path.
+    pub path: FilePath,
+    /// The inode number of the file that lies there now, if one does.
+    pub inode: Option<u64>,
+}
+
+/// What is known of a path that was asked about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The file stored at the path.
+    pub row: Option<StoredFile>,
+    /// The files stored with that inode number, at whatever path.
+    pub kin: Vec<StoredFile>,
+}
+
 /// A watched root as it was first seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RootState {
@@ -456,9 +474,9 @@ impl Store {
         dispatch!(self, file_at(account, path))
     }
 
-    /// The files of an account whose row has this inode number.
-    pub async fn files_with_inode(&self, account: AccountId, inode: u64) -> Result<Vec<StoredFile>, StoreError> {
-        dispatch!(self, files_with_inode(account, inode))
+    /// What is known of each path, in their order.
+    pub async fn known(&self, account: AccountId, asked: Vec<Asked>) -> Result<Vec<Known>, StoreError> {
+        dispatch!(self, known(account, asked))
     }
 
     /// At most `limit` files of an account in byte order of their paths, after `after`, below the directory `below`.
@@ -543,6 +561,11 @@ impl Store {
         ids: FreshIds,
     ) -> Result<Vec<bool>, StoreError> {
         dispatch!(self, settle(settlements, now, ids))
+    }
+
+    /// Gives back what was claimed and not attempted; it can be claimed again at once.
+    pub async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
+        dispatch!(self, release(claimed))
     }
 
     /// A notification.

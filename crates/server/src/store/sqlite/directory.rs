@@ -206,6 +206,7 @@ pub(super) fn revision(connection: &Connection) -> Result<i64, StoreError> {
     Ok(select.query_row([], |row| row.get(0))?)
 }
 
+/// Takes in that who is who has changed.
 pub(super) fn touch(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     transaction.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'", [])?;
     Ok(())
