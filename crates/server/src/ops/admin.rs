@@ -14,7 +14,9 @@ use filebell_core::wire::standard::StandardKey;
 use uuid::Uuid;
 
 use super::{Ops, OpsError, passwords};
-use crate::store::{Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification};
+use crate::store::{
+    Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification,
+};
 
 /// The longest name of an account, application or subscription, in bytes.
 const NAME_BYTES_MAX: usize = 64;

@@ -195,6 +195,16 @@ impl Store {
         dispatch!(self, revoke_family(family, now))
     }
 
+    /// Keeps the base of every URL handed out, for commands that are not told it.
+    pub async fn set_public_url(&self, url: String) -> Result<(), StoreError> {
+        dispatch!(self, set_public_url(url))
+    }
+
+    /// The base of every URL handed out, as the server last said.
+    pub async fn public_url(&self) -> Result<Option<String>, StoreError> {
+        dispatch!(self, public_url())
+    }
+
     // --- pairing
 
     /// Keeps a request for consent, and forgets those long past.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use filebell_core::secret::Secret;
@@ -44,7 +44,7 @@ struct Scene {
 
 struct Answered {
     status: StatusCode,
-    headers: axum::http::HeaderMap,
+    headers: HeaderMap,
     body: Vec<u8>,
 }
 
@@ -816,6 +816,41 @@ async fn the_switches_for_the_form_of_errors_and_for_a_quota_hold() {
     let wait: i64 = over.header("retry-after").parse().unwrap();
     scene.pass(wait);
     assert_eq!(scene.get("/v1/folders", access(&tokens)).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_application_is_registered_turned_off_and_removed_by_the_operator_and_a_grant_also_by_its_account() {
+    let scene = Scene::new().await;
+    let operator = ("authorization", "Bearer operator");
+    let basic = |name: &str| format!("Basic {}", STANDARD.encode(format!("{name}:secret")));
+    let body = json!({"name": "new", "redirect_urls": [CALLBACK]}).to_string();
+    let added = scene.ask("POST", "/api/v1/applications", &[operator], body.clone()).await;
+    assert_eq!((added.status.as_u16(), added.json()["client_secret"].is_string()), (201, true));
+    assert_eq!(scene.ask("POST", "/api/v1/applications", &[operator], body.clone()).await.status, 409);
+    let mine = [("authorization", &*basic("acme"))];
+    let refused = scene.ask("POST", "/api/v1/applications", &mine, body).await;
+    assert_eq!((refused.status.as_u16(), refused.json()["code"].clone()), (403, json!("not-granted")));
+    let shown = scene.ask("GET", "/api/v1/applications/new", &[operator], "").await.json();
+    assert_eq!(shown.get("client_secret"), None);
+    let rotated = scene.ask("POST", "/api/v1/applications/new/rotate-secret", &[operator], "").await.json();
+    assert_ne!(rotated["client_secret"], added.json()["client_secret"]);
+    for (path, disabled) in [("disable", true), ("enable", false)] {
+        let path = format!("/api/v1/applications/new/{path}");
+        assert_eq!(scene.ask("POST", &path, &[operator], "").await.status, 204);
+        assert_eq!(scene.ops.application("new").await.unwrap().disabled, disabled);
+    }
+    assert_eq!(scene.ask("POST", "/api/v1/applications", &[operator], "{\"nam\":1}").await.status, 400);
+
+    let body = json!({"application": "new", "account": "acme", "folders": ["SEED"]}).to_string();
+    assert_eq!(scene.ask("POST", "/api/v1/grants", &[operator], body).await.status, 201);
+    let seen = scene.ask("GET", "/api/v1/grants", &mine, "").await.json();
+    assert_eq!(seen[0]["application"], "new");
+    let others = [("authorization", &*basic("other"))];
+    assert_eq!(scene.ask("GET", "/api/v1/grants", &others, "").await.json(), json!([]));
+    assert_eq!(scene.ask("DELETE", "/api/v1/grants/new/acme", &others, "").await.status, 404);
+    assert_eq!(scene.ask("DELETE", "/api/v1/grants/new/acme", &mine, "").await.status, 204);
+    assert_eq!(scene.ask("DELETE", "/api/v1/grants/new/acme", &mine, "").await.status, 404);
+    assert_eq!(scene.ask("DELETE", "/api/v1/applications/new", &[operator], "").await.status, 204);
 }
 
 #[tokio::test]

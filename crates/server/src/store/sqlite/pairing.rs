@@ -106,6 +106,26 @@ impl SqliteStore {
         self.write(move |transaction, _| revoke_family(transaction, family, now)).await
     }
 
+    pub(in crate::store) async fn set_public_url(&self, url: String) -> Result<(), StoreError> {
+        self.write(move |transaction, _| {
+            transaction.execute(
+                "INSERT INTO setting (name, value) VALUES ('public_url', ?1)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                [url],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn public_url(&self) -> Result<Option<String>, StoreError> {
+        self.read(|connection, _| {
+            let mut select = connection.prepare_cached("SELECT value FROM setting WHERE name = 'public_url'")?;
+            Ok(select.query_row([], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
     pub(in crate::store) async fn add_pairing(&self, pairing: Pairing, now: TimestampMs) -> Result<(), StoreError> {
         self.write(move |transaction, _| {
             transaction.execute(

@@ -106,6 +106,16 @@ async fn one_key_signs_and_those_before_it_are_kept_for_a_while() {
 }
 
 #[tokio::test]
+async fn the_public_url_is_the_one_last_said() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.store.public_url().await.unwrap(), None);
+    for url in ["http://localhost:1", "https://files.example.org"] {
+        bench.store.set_public_url(url.into()).await.unwrap();
+        assert_eq!(bench.store.public_url().await.unwrap().as_deref(), Some(url));
+    }
+}
+
+#[tokio::test]
 async fn a_family_speaks_for_its_grant_until_it_is_revoked_or_over() {
     let paired = Paired::new().await;
     let (one, other) = (paired.family(1, None).await, paired.family(2, Some(2)).await);

@@ -67,3 +67,8 @@ CREATE TABLE ingestion ( -- an upload that was announced
     changed_at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ingestion_age ON ingestion (created_at);
+
+CREATE TABLE setting ( -- what the server knows and commands must know too
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
