@@ -73,9 +73,22 @@ pub struct OpenFile {
 }
 
 impl Ops {
-    /// The account's files that arrived in or after the second `since`, newest first.
-    pub async fn recent(&self, caller: &AccountCaller, since: TimestampSecs) -> Result<Vec<StoredFile>, OpsError> {
-        Ok(self.0.store.recent(caller.account.id, since).await?)
+    /// At most `limit` of the account's files that arrived in or after the second `since`, newest first; those after
+    /// `before`, the last one of another page.
+    pub async fn recent(
+        &self,
+        caller: &AccountCaller,
+        since: TimestampSecs,
+        before: Option<&StoredFile>,
+        limit: u32,
+    ) -> Result<Vec<StoredFile>, OpsError> {
+        let before = before.map(|file| (file.arrived_at.to_secs(), file.id));
+        Ok(self.0.store.recent(caller.account.id, since, before, limit).await?)
+    }
+
+    /// How many files [`Self::recent`] answers with in all.
+    pub async fn recent_count(&self, caller: &AccountCaller, since: TimestampSecs) -> Result<u64, OpsError> {
+        Ok(self.0.store.recent_count(caller.account.id, since).await?)
     }
 
     /// The caller was shown `recent` up to the second `newest`.
