@@ -13,7 +13,8 @@ use filebell_core::time::TimestampMs;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::seams::Seams;
-use crate::store::{Recorded, RootState, Store, StoreError};
+pub use crate::store::{Asked, Known, Recorded, RootState};
+use crate::store::{Store, StoreError};
 
 /// At most this many arrivals are committed together.
 const BATCH_ARRIVALS_MAX: usize = 1024;
@@ -75,14 +76,9 @@ impl Journal {
         self.advanced.clone()
     }
 
-    /// The file at a path, as the journal last said.
-    pub async fn file_at(&self, account: AccountId, path: FilePath) -> Result<Option<StoredFile>, JournalError> {
-        Ok(self.store.file_at(account, path).await?)
-    }
-
-    /// The files of an account whose row has this inode number.
-    pub async fn files_with_inode(&self, account: AccountId, inode: u64) -> Result<Vec<StoredFile>, JournalError> {
-        Ok(self.store.files_with_inode(account, inode).await?)
+    /// What the journal last said of each path, in their order.
+    pub async fn known(&self, account: AccountId, asked: Vec<Asked>) -> Result<Vec<Known>, JournalError> {
+        Ok(self.store.known(account, asked).await?)
     }
 
     /// At most `limit` files in byte order of their paths, after `after`, below the directory `below`.

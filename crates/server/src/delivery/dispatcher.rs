@@ -13,7 +13,7 @@ use std::time::Duration;
 use filebell_core::id::SubscriptionId;
 use filebell_core::retry::{Outcome, Schedule, Step};
 use filebell_core::subscription::{Subscription, SubscriptionStatus};
-use filebell_core::time::TimestampMs;
+use futures_util::future::join_all;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,8 @@ use crate::store::{Attempt, Claimed, Settlement, Store, StoreError};
 
 /// At most this many notifications are claimed in one go.
 const CLAIM_MAX: usize = 256;
+/// At most this many subscriptions are claimed for at the same time: the store works them off in one go.
+const CLAIMS_AT_ONCE_MAX: usize = 64;
 /// At most this many are held by this process: claimed and not settled.
 const HELD_MAX: usize = 4096;
 /// The store is looked at this often without any hint.
@@ -98,7 +100,13 @@ impl Dispatcher {
         let (ended, to_settle) = mpsc::unbounded_channel();
         let settler = tokio::spawn(settler::run(shared.clone(), to_settle));
         let mut driver = Driver { shared: shared.clone(), ended, lanes: HashMap::new(), turns: 0 };
+        let mut stale = false;
         while !stop.is_cancelled() {
+            // Before anything is claimed, so that a new key or endpoint holds for the very next attempt.
+            if stale || hints.changed.has_changed().unwrap_or(false) {
+                hints.changed.mark_unchanged();
+                stale = driver.refresh().await.is_err();
+            }
             let wait = driver.turn(&stop).await.unwrap_or_else(|error| {
                 tracing::error!(error = &error as &dyn Error, "what is due could not be read or claimed");
                 IDLE_MAX
@@ -106,17 +114,19 @@ impl Dispatcher {
             if wait.is_zero() {
                 continue;
             }
-            tokio::select! {
-                () = stop.cancelled() => (),
-                () = hints.wake.notified() => (),
-                () = changed(&mut hints.advanced) => (),
-                () = changed(&mut hints.changed) => driver.refresh().await,
-                () = sleep(wait) => (),
-            }
+            stale |= tokio::select! {
+                () = changed(&mut hints.changed) => true,
+                () = stop.cancelled() => false,
+                () = hints.wake.notified() => false,
+                () = changed(&mut hints.advanced) => false,
+                () = sleep(wait) => false,
+            };
         }
         shared.stop.cancel();
         shared.workers.close();
         shared.workers.wait().await;
+        let unsent = driver.lanes.values().flat_map(|lane| lane.empty()).map(|job| job.claimed).collect();
+        shared.let_go(unsent).await;
         // With the last sender the settler goes too.
         drop(driver);
         if let Err(error) = settler.await {
@@ -169,6 +179,15 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// Gives back what was claimed and is not sent, so that it need not wait for its lease to run out.
+    async fn let_go(&self, claimed: Vec<Claimed>) {
+        let count = claimed.len();
+        if let Err(error) = self.store.release(claimed).await {
+            tracing::warn!(error = &error as &dyn Error, "what was claimed could not be given back");
+        }
+        self.release(count);
+    }
+
     /// Whether attempts wait for a store that does not take them.
     pub(super) fn set_store_fails(&self, fails: bool) {
         if self.store_fails.swap(fails, Ordering::Relaxed) != fails {
@@ -180,7 +199,6 @@ impl Shared {
     pub(super) async fn disabled(&self, subscriptions: &[SubscriptionId]) {
         if let Err(error) = self.refresh().await {
             tracing::error!(error = &error as &dyn Error, "the subscriptions could not be read");
-            return;
         }
         self.with_directory(|directory| directory.gone.retain(|id| !subscriptions.contains(id)));
     }
@@ -221,71 +239,82 @@ impl Driver {
         }
         let mut due = self.shared.store.due().await?;
         if due.iter().any(|(id, _)| self.shared.active(*id).is_none()) {
-            self.refresh().await;
+            self.refresh().await?;
         }
         // Each turn begins with another subscription, so that none always comes last.
         self.turns = self.turns.wrapping_add(1);
         let first = self.turns.checked_rem(due.len()).unwrap_or(0);
         due.rotate_left(first);
-        let mut wait = IDLE_MAX;
-        for (id, due_at) in due {
-            let now = self.shared.seams.now();
-            if due_at > now {
-                wait = wait.min(due_at.since(now));
-            } else if stop.is_cancelled() {
+        let now = self.shared.seams.now();
+        let later = due.iter().filter(|(_, due_at)| *due_at > now).map(|(_, due_at)| due_at.since(now)).min();
+        let ready: Vec<SubscriptionId> =
+            due.into_iter().filter(|(_, due_at)| *due_at <= now).map(|(id, _)| id).collect();
+        let mut more = false;
+        for some in ready.chunks(CLAIMS_AT_ONCE_MAX) {
+            if stop.is_cancelled() {
                 break;
-            } else if self.claim(id, now).await {
-                wait = Duration::ZERO;
             }
+            let calls: Vec<_> = some.iter().filter_map(|id| self.prepare(*id)).map(Call::make).collect();
+            more |= join_all(calls).await.contains(&true);
         }
-        Ok(wait)
+        Ok(if more { Duration::ZERO } else { later.map_or(IDLE_MAX, |later| later.min(IDLE_MAX)) })
     }
 
-    /// Claims what a subscription has due; answers whether there may be more that could be claimed at once.
-    async fn claim(&mut self, id: SubscriptionId, now: TimestampMs) -> bool {
-        let Some(subscription) = self.shared.active(id) else { return false };
-        let config = &self.shared.config;
+    /// A call on the store for what a subscription has due, if there is room for it.
+    fn prepare(&mut self, id: SubscriptionId) -> Option<Call> {
+        let subscription = self.shared.active(id)?;
         let lane = self
             .lanes
             .entry(subscription.endpoint.to_string())
-            .or_insert_with(|| Arc::new(Lane::new(config.max_in_flight_per_endpoint)))
+            .or_insert_with(|| Arc::new(Lane::new(self.shared.config.max_in_flight_per_endpoint)))
             .clone();
-        let room = lane.room().min(HELD_MAX.saturating_sub(self.shared.held()));
-        let limit = room.min(CLAIM_MAX);
+        let limit = lane.reserve(CLAIM_MAX.min(HELD_MAX.saturating_sub(self.shared.held())));
         if limit == 0 {
-            // Full: the lane asks for more when it runs low, the settler when it has settled.
-            lane.put([], true);
-            return false;
+            return None;
         }
-        let start_before = now.after(config.timeout + LEASE_SPARE);
-        let lease = 2 * (config.timeout + LEASE_SPARE);
-        let limit_rows = u32::try_from(limit).unwrap_or(u32::MAX);
-        let claimed = match self.shared.store.claim(id, now, lease, limit_rows).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                let error = &error as &dyn Error;
-                tracing::error!(error, subscription.name = subscription.name, "what is due could not be claimed");
-                return false;
-            }
-        };
-        self.shared.held.fetch_add(claimed.len(), Ordering::Relaxed);
-        let more = claimed.len() == limit;
-        let jobs = claimed.into_iter().map(|claimed| Job { claimed, start_before });
-        let start = lane.put(jobs, more);
+        self.shared.held.fetch_add(limit, Ordering::Relaxed);
         let worker = Worker { shared: self.shared.clone(), lane, ended: self.ended.clone() };
-        worker.start(start);
-        more && limit < room
+        Some(Call { worker, subscription, limit })
     }
 
     /// Reads the subscriptions again, and forgets the lanes of endpoints that are gone.
-    async fn refresh(&mut self) {
-        if let Err(error) = self.shared.refresh().await {
-            tracing::error!(error = &error as &dyn Error, "the subscriptions could not be read");
-            return;
-        }
+    async fn refresh(&mut self) -> Result<(), StoreError> {
+        self.shared.refresh().await.inspect_err(|error| {
+            tracing::error!(error = error as &dyn Error, "the subscriptions could not be read");
+        })?;
         let directory = self.shared.directory.read().unwrap_or_else(PoisonError::into_inner);
         let endpoints: HashSet<String> = directory.by_id.values().map(|one| one.endpoint.to_string()).collect();
         self.lanes.retain(|endpoint, lane| endpoints.contains(endpoint) || !lane.is_idle());
+        Ok(())
+    }
+}
+
+/// One call on the store: at most `limit` notifications, for which room is reserved.
+struct Call {
+    worker: Worker,
+    subscription: Arc<Subscription>,
+    limit: usize,
+}
+
+impl Call {
+    /// Claims, and starts workers; answers whether there may be more that could be claimed at once.
+    async fn make(self) -> bool {
+        let Self { worker, subscription, limit } = self;
+        let Shared { store, seams, config, held, .. } = &*worker.shared;
+        let now = seams.now();
+        let start_before = now.after(config.timeout + LEASE_SPARE);
+        let lease = 2 * (config.timeout + LEASE_SPARE);
+        let claimed = store.claim(subscription.id, now, lease, u32::try_from(limit).unwrap_or(u32::MAX)).await;
+        let claimed = claimed.unwrap_or_else(|error| {
+            let error = &error as &dyn Error;
+            tracing::error!(error, subscription.name = subscription.name, "what is due could not be claimed");
+            Vec::new()
+        });
+        held.fetch_sub(limit.saturating_sub(claimed.len()), Ordering::Relaxed);
+        let full = claimed.len() >= limit;
+        let jobs = claimed.into_iter().map(|claimed| Job { claimed, start_before });
+        worker.start(worker.lane.put(limit, jobs, full));
+        full && limit == CLAIM_MAX
     }
 }
 
@@ -317,7 +346,8 @@ impl Worker {
                 shared.wake.notify_one();
             }
             let Some(subscription) = self.still_to_send(&taken.job) else {
-                shared.release(1);
+                drop(place);
+                shared.let_go(vec![taken.job.claimed]).await;
                 continue;
             };
             let rest = self.attempt(taken.job.claimed, &subscription).await;
@@ -328,7 +358,7 @@ impl Worker {
         }
     }
 
-    /// Whether a job that waited is still to be sent. If not, its lease runs out and it is claimed again in time.
+    /// Whether a job that waited is still to be sent: its subscription may have been paused, its lease grown old.
     fn still_to_send(&self, job: &Job) -> Option<Arc<Subscription>> {
         if self.shared.seams.now() > job.start_before {
             return None;

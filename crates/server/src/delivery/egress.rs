@@ -325,3 +325,44 @@ async fn connect(uri: &Uri, addresses: Vec<SocketAddr>) -> Result<TokioIo<TcpStr
 fn host(uri: &Uri) -> &str {
     uri.host().unwrap_or_default().trim_matches(['[', ']'])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: TimestampMs = TimestampMs::from_millis(1_445_412_480_000);
+
+    fn asked(value: &'static str) -> Option<u64> {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+        retry_after(&headers, NOW).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn retry_after_is_read_in_seconds_and_as_a_date() {
+        assert_eq!(asked("120"), Some(120));
+        assert_eq!(asked("Wed, 21 Oct 2015 07:29:00 GMT"), Some(60));
+        assert_eq!(asked("Wed, 21 Oct 2015 07:27:00 GMT"), Some(0), "a date in the past asks for nothing");
+        for wrong in ["", "-1", "1.5", "soon", "99999999999999999999999"] {
+            assert_eq!(asked(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_named_without_what_may_be_secret() {
+        let endpoint: Url = "https://app.example.org/hook?key=hunter2".parse().unwrap();
+        for (location, said) in [
+            ("/new?token=hunter2#x", Some("redirect to https://app.example.org/new not followed")),
+            ("https://u:hunter2@other.example.org/", Some("redirect to https://other.example.org/ not followed")),
+            ("http://[", None),
+        ] {
+            assert_eq!(redirect(&endpoint, Some(&HeaderValue::from_static(location))).as_deref(), said);
+        }
+        assert_eq!(redirect(&endpoint, None), None);
+    }
+
+    #[test]
+    fn what_a_person_reads_is_one_line() {
+        assert_eq!(readable(b" no\r\n\x1b[2Jsuch \xff"), Some("no   [2Jsuch \u{fffd}".to_owned()));
+        assert_eq!(readable(b"\r\n"), None);
+    }
+}

@@ -53,6 +53,8 @@ pub(super) struct Lane {
 #[derive(Debug)]
 struct State {
     waiting: VecDeque<Job>,
+    /// Places in `waiting` for what is just being claimed.
+    reserved: usize,
     workers: usize,
     breaker: Breaker,
     /// About how long an attempt occupies a place, rest included; `None` before the first.
@@ -64,21 +66,27 @@ struct State {
 impl Lane {
     /// A lane with at most `places_max` workers.
     pub(super) fn new(places_max: usize) -> Self {
-        let state =
-            State { waiting: VecDeque::new(), workers: 0, breaker: Breaker::new(places_max), pace: None, more: false };
+        let breaker = Breaker::new(places_max);
+        let state = State { waiting: VecDeque::new(), reserved: 0, workers: 0, breaker, pace: None, more: false };
         Self { state: Mutex::new(state) }
     }
 
-    /// How many more notifications may be claimed for it.
-    pub(super) fn room(&self) -> usize {
-        let state = self.lock();
-        state.ahead().saturating_sub(state.waiting.len())
+    /// Reserves room for notifications that are to be claimed, `limit` at most; answers for how many. A lane without
+    /// room asks for more when it runs low.
+    pub(super) fn reserve(&self, limit: usize) -> usize {
+        let mut state = self.lock();
+        let room = state.ahead().saturating_sub(state.waiting.len().saturating_add(state.reserved));
+        state.more |= room == 0;
+        let reserved = room.min(limit);
+        state.reserved = state.reserved.saturating_add(reserved);
+        reserved
     }
 
-    /// Takes in claimed notifications; `more` says that the store may have more. Answers how many workers are to be
-    /// started; they are counted already.
-    pub(super) fn put(&self, jobs: impl IntoIterator<Item = Job>, more: bool) -> usize {
+    /// Takes in the notifications that were claimed into `reserved` places; `more` says that the store may have more.
+    /// Answers how many workers are to be started; they are counted already.
+    pub(super) fn put(&self, reserved: usize, jobs: impl IntoIterator<Item = Job>, more: bool) -> usize {
         let mut state = self.lock();
+        state.reserved = state.reserved.saturating_sub(reserved);
         state.waiting.extend(jobs);
         state.more |= more;
         state.hire()
@@ -115,10 +123,15 @@ impl Lane {
         state.workers = state.workers.saturating_sub(1);
     }
 
+    /// Takes all that waits.
+    pub(super) fn empty(&self) -> VecDeque<Job> {
+        std::mem::take(&mut self.lock().waiting)
+    }
+
     /// Nothing waits and nobody works.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.waiting.is_empty() && state.workers == 0
+        state.waiting.is_empty() && state.reserved == 0 && state.workers == 0
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -171,15 +184,15 @@ mod tests {
     #[test]
     fn no_more_workers_than_places_and_than_jobs() {
         let lane = Lane::new(16);
-        assert_eq!(lane.put(jobs(2), false), 2);
-        assert_eq!(lane.put(jobs(5), false), 2);
-        assert_eq!(lane.put(jobs(5), false), 0);
+        assert_eq!(lane.put(0, jobs(2), false), 2);
+        assert_eq!(lane.put(0, jobs(5), false), 2);
+        assert_eq!(lane.put(0, jobs(5), false), 0);
     }
 
     #[test]
     fn workers_go_home_when_nothing_waits() {
         let lane = Lane::new(4);
-        lane.put(jobs(1), false);
+        lane.put(0, jobs(1), false);
         assert!(lane.take().is_some());
         assert!(!lane.is_idle());
         assert!(lane.take().is_none());
@@ -189,7 +202,7 @@ mod tests {
     #[test]
     fn failures_send_workers_home_and_acceptances_call_them_back() {
         let lane = Lane::new(8);
-        lane.put(jobs(9), false);
+        lane.put(0, jobs(9), false);
         assert_eq!(
             lane.note(false, Duration::ZERO),
             Noted { rest: Duration::from_millis(5), start: 0, first_failure: true }
@@ -203,22 +216,24 @@ mod tests {
     #[test]
     fn a_fast_endpoint_is_claimed_further_ahead_than_a_slow_one() {
         let fast = Lane::new(4);
-        assert_eq!(fast.room(), 1);
+        assert_eq!(fast.reserve(usize::MAX), 1);
+        assert_eq!(fast.reserve(usize::MAX), 0, "the room is reserved");
+        fast.put(1, [], false);
         for _ in 0..50 {
             fast.note(true, Duration::from_millis(1));
         }
-        assert_eq!(fast.room(), AHEAD_JOBS_MAX);
+        assert_eq!(fast.reserve(usize::MAX), AHEAD_JOBS_MAX);
         let slow = Lane::new(4);
         for _ in 0..50 {
             slow.note(true, Duration::from_secs(15));
         }
-        assert_eq!(slow.room(), 4);
+        assert_eq!(slow.reserve(usize::MAX), 4);
     }
 
     #[test]
     fn a_lane_that_runs_low_asks_once_for_more() {
         let lane = Lane::new(16);
-        lane.put(jobs(4), true);
+        lane.put(0, jobs(4), true);
         let refills: Vec<bool> = (0..4).map(|_| lane.take().unwrap().refill).collect();
         assert_eq!(refills, [false, true, false, false]);
     }

@@ -43,18 +43,25 @@ pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<
 }
 
 async fn settle(shared: &Shared, batch: Vec<Settlement>) {
-    if let Err(error) = write(shared, &batch).await {
+    match write(shared, &batch).await {
+        Ok(()) => (),
         // One row that cannot be settled must not hold up the others.
-        tracing::error!(error = &error as &dyn Error, attempts = batch.len(), "settling them one by one");
-        for one in &batch {
-            if let Err(error) = write(shared, std::slice::from_ref(one)).await {
-                tracing::error!(
-                    error = &error as &dyn Error,
-                    notification.id = %one.claimed.notification,
-                    "an attempt could not be written; the notification will be sent again"
-                );
+        Err(error) if is_about_a_row(&error) => {
+            for one in &batch {
+                if let Err(error) = write(shared, std::slice::from_ref(one)).await {
+                    tracing::error!(
+                        error = &error as &dyn Error,
+                        notification.id = %one.claimed.notification,
+                        "an attempt could not be written; the notification will be sent again"
+                    );
+                }
             }
         }
+        Err(error) => tracing::error!(
+            error = &error as &dyn Error,
+            attempts = batch.len(),
+            "ended attempts could not be written before the stop; the notifications will be sent again"
+        ),
     }
     let disabled: Vec<SubscriptionId> =
         batch.iter().filter(|one| one.step == Step::Disable).map(|one| one.claimed.subscription).collect();
@@ -81,7 +88,7 @@ async fn write(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> 
             }
             Err(error) => error,
         };
-        if matches!(error, StoreError::Corrupt { .. } | StoreError::WrongKey | StoreError::Missing(_)) {
+        if is_about_a_row(&error) {
             return Err(error);
         }
         shared.set_store_fails(true);
@@ -96,4 +103,9 @@ async fn write(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> 
         sleep(wait).await;
         wait = (wait * 2).min(AGAIN_MAX);
     }
+}
+
+/// Whether trying again cannot help, because what fails is a row and not the store.
+fn is_about_a_row(error: &StoreError) -> bool {
+    matches!(error, StoreError::Corrupt { .. } | StoreError::WrongKey | StoreError::Missing(_))
 }

@@ -61,6 +61,7 @@ impl From<OpsError> for Problem {
         let text = error.to_string();
         match &error {
             OpsError::Credentials => Self::unauthorised(),
+            OpsError::Throttled => Self::new(S::TOO_MANY_REQUESTS, "too-many-logins", text),
             OpsError::Expired => Self::new(S::UNAUTHORIZED, "token-expired", text),
             OpsError::NotGranted(_) => Self::new(S::FORBIDDEN, "not-granted", text),
             OpsError::NotFound(_) => Self::new(S::NOT_FOUND, "not-found", text),

@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::{ApplicationCaller, Ops, OpsError, passwords};
 use crate::store::{
-    Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Token, TokenKind,
+    Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification, Token,
+    TokenKind,
 };
 
 /// How long a refresh token lives: 30 days (Sage X3 protocol, section 3.3).
@@ -296,6 +297,12 @@ impl Ops {
         Ok(self.0.store.remove_subscription(subscription.id).await?)
     }
 
+    /// At most `limit` notifications of a subscription, newest first.
+    pub async fn notifications(&self, name: &str, limit: u32) -> Result<Vec<Notification>, OpsError> {
+        let subscription = self.subscription(name).await?;
+        Ok(self.0.store.notifications(subscription.id, limit).await?)
+    }
+
     /// Makes the dead notifications of a subscription pending again; answers how many.
     pub async fn replay_dead(&self, name: &str) -> Result<u64, OpsError> {
         let subscription = self.subscription(name).await?;
@@ -402,7 +409,7 @@ fn scope_text(grant: &Grant) -> String {
     grant.scopes.iter().cloned().chain(folders).collect::<Vec<_>>().join(" ")
 }
 
-fn token_hash(token: &Secret) -> [u8; 32] {
+pub(super) fn token_hash(token: &Secret) -> [u8; 32] {
     Sha256::digest(token.expose().as_bytes()).into()
 }
 
@@ -412,7 +419,7 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], OpsError> {
     Ok(bytes)
 }
 
-fn random_text(prefix: &str) -> Result<Secret, OpsError> {
+pub(super) fn random_text(prefix: &str) -> Result<Secret, OpsError> {
     Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?))))
 }
 

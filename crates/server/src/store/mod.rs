@@ -344,6 +344,24 @@ pub enum TokenKind {
     Refresh,
 }
 
+/// A path that is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The path.
+    pub path: FilePath,
+    /// The inode number of the file that lies there now, if one does.
+    pub inode: Option<u64>,
+}
+
+/// What is known of a path that was asked about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The file stored at the path.
+    pub row: Option<StoredFile>,
+    /// Where there is none: the files stored at other paths with the same inode number.
+    pub kin: Vec<StoredFile>,
+}
+
 /// A watched root as it was first seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RootState {
@@ -503,9 +521,9 @@ impl Store {
         dispatch!(self, file_at(account, path))
     }
 
-    /// The files of an account whose row has this inode number.
-    pub async fn files_with_inode(&self, account: AccountId, inode: u64) -> Result<Vec<StoredFile>, StoreError> {
-        dispatch!(self, files_with_inode(account, inode))
+    /// What is known of each path, in their order.
+    pub async fn known(&self, account: AccountId, asked: Vec<Asked>) -> Result<Vec<Known>, StoreError> {
+        dispatch!(self, known(account, asked))
     }
 
     /// At most `limit` files of an account in byte order of their paths, after `after`, below the directory `below`.
@@ -551,15 +569,6 @@ impl Store {
     /// its next notifications. Never goes back.
     pub async fn acknowledge_recent(&self, account: AccountId, newest: TimestampSecs) -> Result<(), StoreError> {
         dispatch!(self, acknowledge_recent(account, newest))
-    }
-
-    /// The files at these paths, in their order.
-    pub async fn files_at(
-        &self,
-        account: AccountId,
-        paths: Vec<FilePath>,
-    ) -> Result<Vec<Option<StoredFile>>, StoreError> {
-        dispatch!(self, files_at(account, paths))
     }
 
     /// The size of all files of an account, or of those below a directory.
@@ -705,6 +714,11 @@ impl Store {
         ids: FreshIds,
     ) -> Result<Vec<bool>, StoreError> {
         dispatch!(self, settle(settlements, now, ids))
+    }
+
+    /// Gives back what was claimed and not attempted; it can be claimed again at once.
+    pub async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
+        dispatch!(self, release(claimed))
     }
 
     /// A notification.

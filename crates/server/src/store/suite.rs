@@ -214,7 +214,11 @@ async fn rows_come_back_as_they_went_in() {
     let Claim::Present(present) = &arrival.claim else { panic!() };
     let stored = bench.store.file_at(bench.account, odd.clone()).await.unwrap().unwrap();
     assert_eq!((stored.fingerprint, stored.version), (present.fingerprint, present.version));
-    assert_eq!(bench.store.files_with_inode(bench.account, 7).await.unwrap(), [stored]);
+    let asked = |path, inode| Asked { path, inode };
+    let asked = vec![asked(odd.clone(), Some(7)), asked(path("/elsewhere"), Some(7)), asked(path("/none"), None)];
+    let known = bench.store.known(bench.account, asked).await.unwrap();
+    let here = Known { row: Some(stored.clone()), kin: Vec::new() };
+    assert_eq!(known, [here, Known { row: None, kin: vec![stored] }, Known::default()]);
     let event = bench.store.changes(ChangesOf::default(), Cursor::after(Seq::ZERO), 1).await.unwrap().events.remove(0);
     assert_eq!((event.path, event.version, event.recorded_at), (odd, Some(present.version), at(7)));
     assert_eq!((event.mtime_ms, event.completeness), (Some(1), Some(Completeness::Leased)));
@@ -239,7 +243,7 @@ async fn recent_is_inclusive_newest_first_and_one_entry_a_file() {
     let bench = Bench::new().await;
     bench.record(10, vec![bench.seen("/a", 1), bench.seen("/b", 1)]).await;
     bench.record(12, vec![bench.seen("/a", 2), bench.seen("/c", 1)]).await;
-    let since = |secs| bench.store.recent(bench.account, TimestampSecs::from_secs(secs));
+    let since = |secs| bench.store.recent(bench.account, TimestampSecs::from_secs(secs), None, 100);
     let names = |files: Vec<StoredFile>| files.iter().map(|file| file.path.to_text().into_owned()).collect::<Vec<_>>();
     assert_eq!(names(since(10).await.unwrap()), ["/c", "/a", "/b"]);
     assert_eq!(names(since(12).await.unwrap()), ["/c", "/a"]);
@@ -368,6 +372,42 @@ async fn a_lease_fences() {
     assert_eq!(bench.state(fresh.notification).await, NotificationState::Pending);
     assert!(bench.settle(late, &fresh, Step::Delivered).await);
     assert!(!bench.settle(late, &fresh, Step::Delivered).await, "a claim is used up by settling");
+}
+
+#[tokio::test]
+async fn whatever_becomes_due_is_found_however_much_is_held() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    for number in 0..20 {
+        bench.arrive(100, &format!("/{number}")).await;
+    }
+    let claim = |secs, limit| bench.store.claim(subscription, at(secs), LEASE, limit);
+    let first = claim(100, 5).await.unwrap();
+    let second = claim(100, 5).await.unwrap();
+    assert!(first.iter().all(|one| second.iter().all(|other| one.notification != other.notification)));
+    // One that was held goes back among those that are held, one arrives with a clock set back.
+    assert!(bench.settle(100, &first[0], Step::Again(at(99))).await);
+    bench.arrive(90, "/late").await;
+    assert_eq!(bench.due(subscription).await, Some(at(90)));
+    let rest = claim(100, 100).await.unwrap();
+    assert_eq!(rest.len(), 20 - 10 + 2);
+    assert!(rest.iter().any(|one| one.notification == first[0].notification));
+    assert_eq!(claim(100, 100).await.unwrap().len(), 0);
+    assert_eq!(bench.due(subscription).await, Some(at(160)), "the end of the leases");
+}
+
+#[tokio::test]
+async fn what_is_given_back_can_be_claimed_at_once() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.arrive(1, "/a").await;
+    let given_back = bench.claim(1, subscription).await;
+    assert!(bench.claim(1, subscription).await.is_empty());
+    bench.store.release(given_back.clone()).await.unwrap();
+    let claimed = bench.claim(1, subscription).await;
+    assert_eq!(claimed.len(), 1);
+    bench.store.release(given_back).await.unwrap();
+    assert!(bench.claim(1, subscription).await.is_empty(), "who gave back holds nothing any more");
 }
 
 #[tokio::test]

@@ -2,4 +2,5 @@
 
 mod house;
 mod promise;
+mod readme;
 mod receiver;

@@ -195,12 +195,8 @@ fn what_was_written_while_it_was_down_is_told_at_the_start() {
         .map(|event| (event["kind"].as_str().unwrap().to_owned(), event["path"].as_str().unwrap().to_owned()))
         .collect();
     told[1..].sort();
-    let expected = [
-        ("created", "/SEED/a"),
-        ("created", "/SEED/deep/new/b"),
-        ("moved", "/SEED/moved"),
-        ("updated", "/SEED/a"),
-    ];
+    let expected =
+        [("created", "/SEED/a"), ("created", "/SEED/deep/new/b"), ("moved", "/SEED/moved"), ("updated", "/SEED/a")];
     assert_eq!(told, expected.map(|(kind, path)| (kind.to_owned(), path.to_owned())));
     receiver.wait_for(3);
 }

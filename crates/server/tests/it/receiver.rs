@@ -88,11 +88,8 @@ impl Receiver {
     /// Waits until what has come fulfils a condition.
     pub fn wait_until(&self, enough: impl Fn(&[Received]) -> bool) -> Vec<Received> {
         let received = self.shared.received.lock().unwrap();
-        let (received, waited) = self
-            .shared
-            .arrived
-            .wait_timeout_while(received, PATIENCE, |received| !enough(received))
-            .unwrap();
+        let (received, waited) =
+            self.shared.arrived.wait_timeout_while(received, PATIENCE, |received| !enough(received)).unwrap();
         assert!(!waited.timed_out(), "waited in vain; received {received:#?}");
         received.clone()
     }

@@ -2,7 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use filebell_core::path::FilePath;
 use percent_encoding::percent_decode_str;
@@ -34,7 +34,7 @@ async fn answer(
     request: Parts,
     below: impl for<'a> Fn(&'a str, &AccountCaller) -> Option<&'a str>,
 ) -> Response {
-    let caller = match caller(ops, &request.headers).await {
+    let caller = match caller(ops, &request).await {
         Ok(caller) => caller,
         Err(response) => return response,
     };
@@ -60,9 +60,9 @@ async fn answer(
     }
 }
 
-async fn caller(ops: &Ops, headers: &HeaderMap) -> Result<AccountCaller, Response> {
-    let result = match auth::given(headers) {
-        Given::Password(basic) => auth::login(ops, &basic).await,
+async fn caller(ops: &Ops, request: &Parts) -> Result<AccountCaller, Response> {
+    let result = match auth::given(&request.headers) {
+        Given::Password(basic) => auth::login(ops, &basic, &request.extensions).await,
         Given::Nothing | Given::Token(_) | Given::Unreadable => Err(OpsError::Credentials),
     };
     result.map_err(|failure| match failure {

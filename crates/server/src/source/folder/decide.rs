@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
 use filebell_core::event::StoredFile;
 use filebell_core::path::FilePath;
-use futures_util::future::try_join_all;
 use md5::Md5;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -18,7 +17,7 @@ use super::dirty::{Dirt, Lane, Taken, VANISH_GRACE};
 use super::lease::{self, Lease};
 use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, look_at};
 use super::{Existing, Shared};
-use crate::journal::JournalError;
+use crate::journal::{Asked, JournalError, Known};
 
 /// At most this many paths are decided together, and their claims committed together.
 const BATCH_PATHS_MAX: usize = 512;
@@ -73,14 +72,6 @@ enum Step {
     Claim(Claim),
 }
 
-/// What the journal knows about a path.
-#[derive(Default)]
-struct Known {
-    row: Option<StoredFile>,
-    /// Rows of other paths with the same inode.
-    kin: Vec<StoredFile>,
-}
-
 /// Claims to be committed together. Files that are gone come after those that are there, so that a move is one.
 #[derive(Default)]
 struct Claims {
@@ -99,6 +90,7 @@ impl Decider<'_> {
             Ok(known) => known,
             Err(error) => return self.refused(batch, &error),
         };
+        let refusals = self.refusals;
         let mut claims = Claims::default();
         let mut started = Instant::now();
         for ((mut taken, look), known) in batch.into_iter().zip(looks).zip(known) {
@@ -111,6 +103,10 @@ impl Decider<'_> {
         }
         claims.present.append(&mut claims.gone);
         self.record(claims.present);
+        if refusals > 0 && self.refusals == refusals {
+            self.refusals = 0;
+            self.shared.status.set(&self.shared.user, |conditions| conditions.journal = None);
+        }
     }
 
     fn take_step(&self, mut taken: Taken, step: Result<Step, Errno>, claims: &mut Claims) {
@@ -156,20 +152,14 @@ impl Decider<'_> {
 
     /// Asks the journal for all of a batch at once.
     fn known(&self, batch: &[Taken], looks: &[Result<Look, Errno>]) -> Result<Vec<Known>, JournalError> {
-        let (journal, account) = (&self.shared.journal, self.shared.account);
-        let one = |taken: &Taken, look: &Result<Look, Errno>| {
-            let (path, look) = (FilePath::clone(&taken.path), *look);
-            async move {
-                let Ok(look) = look else { return Ok(Known::default()) };
-                let row = journal.file_at(account, path).await?;
-                let kin = match (look, &row) {
-                    (Look::File(print), None) => journal.files_with_inode(account, print.inode).await?,
-                    _ => Vec::new(),
-                };
-                Ok(Known { row, kin })
-            }
-        };
-        self.shared.runtime.block_on(try_join_all(batch.iter().zip(looks).map(|(taken, look)| one(taken, look))))
+        let asked = batch.iter().zip(looks).map(|(taken, look)| Asked {
+            path: FilePath::clone(&taken.path),
+            inode: match look {
+                Ok(Look::File(print)) => Some(print.inode),
+                Ok(Look::NoFile) | Err(_) => None,
+            },
+        });
+        self.shared.runtime.block_on(self.shared.journal.known(self.shared.account, asked.collect()))
     }
 
     fn decide(&mut self, root: &OpenRoot, taken: &mut Taken, look: Look, known: &Known) -> Result<Step, Errno> {
@@ -326,9 +316,6 @@ impl Decider<'_> {
             Ok(_) => {
                 for taken in taken {
                     self.shared.dirty.done(&taken.path);
-                }
-                if std::mem::take(&mut self.refusals) > 0 {
-                    self.shared.status.set(&self.shared.user, |conditions| conditions.journal = None);
                 }
             }
             Err(error) => self.refused(taken, &error),

@@ -1,6 +1,6 @@
 //! A watched directory tree.
 //!
-//! Hints from the kernel ([`watch`]) and walks ([`scan`]) only mark paths dirty. The decider ([`decide`]) alone turns
+//! Hints from the kernel (`watch.rs`) and walks (`scan.rs`) only mark paths dirty. The decider (`decide.rs`) alone turns
 //! a dirty path into a claim, by comparing the file with its stored row. So a lost, doubled or wrong hint costs time,
 //! never a file.
 
@@ -176,13 +176,14 @@ impl Folder {
         self.shared.watch.rescan();
     }
 
-    /// Waits until everything that happened in a watched tree before this call was decided. A file somebody is
-    /// writing is not waited for.
+    /// Waits until everything that happened in a watched tree before this call, and everything a scan under way finds,
+    /// was decided. A file somebody is writing is not waited for.
     pub async fn settled(&self) {
         let shared = Arc::clone(&self.shared);
         // It fails only if the runtime is going down, and then nobody waits for the answer.
         let _ = tokio::task::spawn_blocking(move || {
             shared.watch.wait_drained();
+            shared.scan.wait_idle();
             shared.dirty.wait_decided();
         })
         .await;

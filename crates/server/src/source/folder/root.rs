@@ -20,13 +20,8 @@ const RACES_MAX: u32 = 64;
 /// A root that was one directory when filebell started, and may be gone or another one now.
 pub(super) struct Root {
     path: PathBuf,
-    state: Mutex<State>,
-}
-
-#[derive(Clone, Copy)]
-struct State {
-    identity: Identity,
-    sweeps: bool,
+    first: Identity,
+    now: Mutex<Identity>,
 }
 
 /// Which directory it is.
@@ -72,27 +67,29 @@ impl Root {
         let (fd, identity) = open(path)?;
         // openat2 is what keeps every path beneath the root: without it (Linux before 5.6) there is no way to work.
         open_beneath(fd.as_fd(), b".", OFlags::PATH)?;
-        let state = Mutex::new(State { identity, sweeps: true });
-        Ok((Self { path: path.to_owned(), state }, OpenRoot { fd, dev: identity.dev }))
+        let root = Self { path: path.to_owned(), first: identity, now: Mutex::new(identity) };
+        Ok((root, OpenRoot { fd, dev: identity.dev }))
     }
 
     /// Opens the root, if it is still the same directory.
     pub(super) fn open(&self) -> Result<OpenRoot, RootLost> {
         let (fd, identity) = open(&self.path).map_err(RootLost::Closed)?;
-        if identity != locked(&self.state).identity {
+        if identity != *locked(&self.now) {
             return Err(RootLost::Swapped(identity));
         }
         Ok(OpenRoot { fd, dev: identity.dev })
     }
 
-    /// Takes another directory for the root from now on. What is missing in it proves nothing: perhaps a disk is.
-    pub(super) fn adopt(&self, identity: Identity) {
-        *locked(&self.state) = State { identity, sweeps: false };
+    /// Takes another directory for the root from now on; answers whether it is the first one again.
+    pub(super) fn adopt(&self, identity: Identity) -> bool {
+        *locked(&self.now) = identity;
+        identity == self.first
     }
 
-    /// Whether the absence of a file proves that it was deleted.
+    /// Whether the absence of a file proves that it was deleted. In another directory than the first it does not:
+    /// perhaps a disk is missing.
     pub(super) fn sweeps(&self) -> bool {
-        locked(&self.state).sweeps
+        *locked(&self.now) == self.first
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -35,6 +35,8 @@ const POLL_MIN: Duration = Duration::from_secs(1);
 const POLL_REST: u32 = 4;
 /// How soon a scan that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often an idle scan is looked for.
+const IDLE_LOOK: Duration = Duration::from_millis(2);
 /// How often the end of the baseline is looked for.
 const BASELINE_LOOK: Duration = Duration::from_millis(100);
 
@@ -51,6 +53,8 @@ struct Asked {
     sweeps: BTreeSet<Dir>,
     look: bool,
     stopped: bool,
+    /// What was asked before is being done.
+    working: bool,
 }
 
 impl Bell {
@@ -87,14 +91,23 @@ impl Bell {
     /// Waits until something is asked, at the longest until `until`; `None` when all stops.
     fn wait(&self, until: Instant) -> Option<Asked> {
         let mut asked = locked(&self.asked);
+        asked.working = false;
         loop {
             if asked.stopped {
                 return None;
             }
             if asked.whole || asked.look || !asked.sweeps.is_empty() || Instant::now() >= until {
-                return Some(std::mem::take(&mut asked));
+                return Some(std::mem::replace(&mut asked, Asked { working: true, ..Asked::default() }));
             }
             asked = wait_until(&self.changed, asked, Some(until));
+        }
+    }
+
+    /// Waits until all that was asked is done.
+    pub(super) fn wait_idle(&self) {
+        let mut asked = locked(&self.asked);
+        while !asked.stopped && (asked.working || asked.whole || !asked.sweeps.is_empty()) {
+            asked = wait_until(&self.changed, asked, Some(Instant::now() + IDLE_LOOK));
         }
     }
 }

@@ -480,7 +480,7 @@ async fn a_polled_root_tells_the_same() {
 async fn what_an_overflow_of_the_queue_swallows_is_found_by_a_walk() {
     let house = House::open().await;
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
-    let files = limit.trim().parse::<usize>().unwrap() / 3 + 100;
+    let files = limit.trim().parse::<usize>().unwrap() / 2;
     let scanned = house.folder().status().last_scan_finished_at;
     {
         let _stalled = house.folder().shared.dirty.stalled();
@@ -668,6 +668,113 @@ async fn another_directory_in_the_roots_place_deletes_nothing() {
     assert_eq!(house.told().await, ["created /a 1", "created /b 1"]);
     fs::remove_file(house.at("b")).unwrap();
     assert_eq!(house.until_told(3).await.last().unwrap(), "deleted /b", "what was seen to go is told");
+}
+
+/// Random work in a few directories: what it was does not matter, what is left must be known.
+fn churn(root: &Path, stage: &Path, seed: u64, operations: usize) {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    for operation in 0..operations {
+        let mut place = || format!("d{}/e{}", chance.u8(..3), chance.u8(..3));
+        let (here, there) = (root.join(place()), root.join(place()));
+        let (name, other) = (format!("f{}", chance.u8(..6)), format!("f{}", chance.u8(..6)));
+        let content = format!("{seed} {operation}");
+        // Any of these may fail, for the others are at work in the same places.
+        let _ = match chance.u8(..12) {
+            0..=3 => fs::create_dir_all(&here).and_then(|()| fs::write(here.join(name), content)),
+            4 => fs::create_dir_all(&here).and_then(|()| {
+                let staged = stage.join(format!("{seed}"));
+                fs::write(&staged, content)?;
+                fs::rename(staged, here.join(name))
+            }),
+            5 => fs::rename(here.join(name), there.join(other)),
+            6 => fs::rename(&here, &there),
+            7 => fs::rename(here.parent().unwrap(), there.parent().unwrap()),
+            8 => fs::hard_link(here.join(name), there.join(other)),
+            9 => fs::remove_file(here.join(name)),
+            10 => File::options().append(true).open(here.join(name)).and_then(|mut file| {
+                file.write_all(b"more")?;
+                std::thread::sleep(Duration::from_millis(1));
+                file.write_all(b"and more")
+            }),
+            _ => fs::remove_dir_all(&here),
+        };
+    }
+}
+
+fn contents(directory: &Path, root: &Path, found: &mut Vec<(Vec<u8>, Vec<u8>)>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            contents(&path, root, found);
+        } else {
+            let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
+            let hash = <sha2::Sha256 as sha2::Digest>::digest(fs::read(&path).unwrap()).to_vec();
+            found.push((name, hash));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_any_turmoil_the_journal_says_what_is_there_without_a_scan() {
+    for seed in 0..3 {
+        let house = House::open().await;
+        std::thread::scope(|scope| {
+            let (root, stage) = (house.root.path(), house.stage.path());
+            (0..3).for_each(|writer| drop(scope.spawn(move || churn(root, stage, 10 * seed + writer, 700))));
+        });
+        house.settled().await;
+        let mut there = Vec::new();
+        contents(house.root.path(), house.root.path(), &mut there);
+        there.sort();
+        let known = house.journal.files(house.account, None, None, 10_000).await.unwrap();
+        let known: Vec<_> =
+            known.iter().map(|file| (file.path.relative().to_vec(), file.version.sha256.to_vec())).collect();
+        assert_eq!(known, there, "seed {seed}");
+    }
+}
+
+/// Runs itself again where a user has few watches.
+#[test]
+fn where_the_watches_are_used_up_the_rest_is_polled() {
+    let test = std::env::current_exe().unwrap();
+    let few = "echo 3 > /proc/sys/user/max_inotify_watches && \"$0\" --ignored --exact --nocapture \
+               source::folder::tests::with_few_watches";
+    let unshare = ["--user", "--map-root-user", "sh", "-c", few];
+    let possible = std::process::Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        println!("no user namespace can be made here: nothing is tested");
+        return;
+    }
+    let output = std::process::Command::new("unshare").args(unshare).arg(test).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the test before, where a user has few watches"]
+async fn with_few_watches() {
+    let house = House::open().await;
+    for directory in ["a", "b", "c/d", "e"] {
+        fs::create_dir_all(house.at(directory)).unwrap();
+    }
+    let degraded = |house: &House| match house.folder().status().state {
+        RootState::Degraded { reason } => reason.contains("fs.inotify.max_user_watches"),
+        _ => false,
+    };
+    house.until("the limit", degraded).await;
+    for path in ["a/1", "b/1", "c/1", "c/d/1", "e/1", "e/1.part"] {
+        house.write(path, "1");
+    }
+    house.until_told(5).await;
+    fs::remove_file(house.at("e/1")).unwrap();
+    fs::remove_file(house.at("a/1")).unwrap();
+    house.until_told(7).await;
+    for directory in ["b", "c", "e"] {
+        fs::remove_dir_all(house.at(directory)).unwrap();
+    }
+    house.until_told(10).await;
+    house.scan().await;
+    house.until("life", |house| house.folder().status().state == RootState::Live).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -172,7 +172,8 @@ impl<'a> Watcher<'a> {
             if Instant::now() >= self.next_tick {
                 self.tick();
             }
-            if self.shared.watch.rescan.swap(false, Ordering::Relaxed) && !self.lost {
+            // One walk at a time: what is asked for during one is done after it.
+            if !self.lost && !self.arming && self.shared.watch.rescan.swap(false, Ordering::Relaxed) {
                 self.arm();
             }
             let drained = self.read_events();
@@ -189,7 +190,7 @@ impl<'a> Watcher<'a> {
         self.queue = None;
         self.jobs.clear();
         let reason = self.open_queue().err();
-        self.shared.status.set(&self.shared.user, |conditions| conditions.polling = reason);
+        self.conditions(|conditions| conditions.polling = reason);
         self.arm();
     }
 
@@ -240,12 +241,10 @@ impl<'a> Watcher<'a> {
                 self.lose(format!("the root {root} cannot be opened ({error}); nothing is told as deleted"));
             }
             Err(RootLost::Swapped(identity)) => {
-                self.shared.root.adopt(identity);
-                let reason = "another directory than before lies at the root: what is missing in it is not told as \
-                              deleted until filebell is started again";
-                self.shared.status.set(&self.shared.user, |conditions| {
-                    conditions.swapped = Some(reason.to_owned());
-                });
+                let swapped = !self.shared.root.adopt(identity);
+                let reason = "another directory than at first lies at the root: what is missing in it is not told as \
+                              deleted until filebell is started again, or the first one is back";
+                self.conditions(|conditions| conditions.swapped = swapped.then(|| reason.to_owned()));
                 self.found();
             }
         }
@@ -259,13 +258,13 @@ impl<'a> Watcher<'a> {
             self.arming = false;
             self.probe_until = None;
         }
-        self.shared.status.set(&self.shared.user, |conditions| conditions.root = Some(reason));
+        self.conditions(|conditions| conditions.root = Some(reason));
     }
 
     fn found(&mut self) {
         self.lost = false;
         self.next_probe = Instant::now();
-        self.shared.status.set(&self.shared.user, |conditions| conditions.root = None);
+        self.conditions(|conditions| conditions.root = None);
         self.begin();
     }
 
@@ -279,8 +278,8 @@ impl<'a> Watcher<'a> {
             self.probe_until = None;
             self.next_probe = now + PROBE_AGAIN;
             let reason = "a file of our own raised no event: changes are found by walking the tree until one does";
-            self.shared.status.set(&self.shared.user, |conditions| conditions.probe = Some(reason.to_owned()));
-            self.arm();
+            self.conditions(|conditions| conditions.probe = Some(reason.to_owned()));
+            self.shared.watch.rescan();
         } else if self.probe_until.is_none() && now >= self.next_probe {
             self.next_probe = now + PROBE_EVERY;
             match write_probe(root.as_fd(), &self.probe_name) {
@@ -294,7 +293,7 @@ impl<'a> Watcher<'a> {
     fn probed(&mut self) {
         if self.probe_until.take().is_some() {
             self.shared.status.probed(self.shared.journal.now());
-            self.shared.status.set(&self.shared.user, |conditions| conditions.probe = None);
+            self.conditions(|conditions| conditions.probe = None);
         }
     }
 
@@ -338,7 +337,7 @@ impl<'a> Watcher<'a> {
         let Some(queue) = &mut self.queue else { return };
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
             tracing::warn!(account = self.shared.user, "events were lost, for they came too fast: the tree is walked");
-            return self.arm();
+            return self.shared.watch.rescan();
         }
         // Of a directory that is not watched any more: where it has moved to, it was listed after.
         let Some(dir) = queue.by_watch.get(&watch).map(|watched| watched.dir.clone()) else { return };

@@ -154,10 +154,7 @@ impl SqliteStore {
         subscription: NewSubscription,
         now: TimestampMs,
     ) -> Result<Subscription, StoreError> {
-        self.write(move |transaction, state| {
-            upsert_subscription(transaction, state.key, &subscription, now)
-        })
-        .await
+        self.write(move |transaction, state| upsert_subscription(transaction, state.key, &subscription, now)).await
     }
 
     pub(in crate::store) async fn subscriptions(&self) -> Result<Vec<Subscription>, StoreError> {
@@ -229,7 +226,8 @@ pub(super) fn revision(connection: &Connection) -> Result<i64, StoreError> {
     Ok(select.query_row([], |row| row.get(0))?)
 }
 
-fn touch(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+/// Takes in that who is who has changed.
+pub(super) fn touch(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     transaction.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'", [])?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use filebell_core::subscription::Subscription;
 use filebell_core::time::TimestampMs;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 
-use super::super::{Changes, ChangesOf, Recorded, RootState, StoreError};
+use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, StoreError};
 use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, signed, stored_file};
 use super::{SqliteStore, WriterState, nextcloud, owed};
 use crate::seams::FreshIds;
@@ -46,15 +46,12 @@ impl SqliteStore {
         self.read(move |connection, _| file_at(connection, account, &path)).await
     }
 
-    pub(in crate::store) async fn files_with_inode(
+    pub(in crate::store) async fn known(
         &self,
         account: AccountId,
-        inode: u64,
-    ) -> Result<Vec<StoredFile>, StoreError> {
-        self.read(move |connection, _| {
-            select_files(connection, "account = ?1 AND inode = ?2 ORDER BY id", params![account.get(), signed(inode)])
-        })
-        .await
+        asked: Vec<Asked>,
+    ) -> Result<Vec<Known>, StoreError> {
+        self.read(move |connection, _| asked.iter().map(|asked| known(connection, account, asked)).collect()).await
     }
 
     pub(in crate::store) async fn files(
@@ -297,11 +294,30 @@ fn matching(subscription: &Arc<Subscription>, events: &[(Seq, EventKind, FilePat
     events.iter().filter(|(_, kind, path)| subscription.filter.wants(*kind, path)).map(|(seq, ..)| *seq).collect()
 }
 
-pub(super) fn file_at(connection: &Connection, account: AccountId, path: &FilePath) -> Result<Option<StoredFile>, StoreError> {
+pub(super) fn file_at(
+    connection: &Connection,
+    account: AccountId,
+    path: &FilePath,
+) -> Result<Option<StoredFile>, StoreError> {
     Ok(select_files(connection, "account = ?1 AND path = ?2", params![account.get(), path.as_bytes()])?.pop())
 }
 
-pub(super) fn select_files(connection: &Connection, which: &str, parameters: impl Params) -> Result<Vec<StoredFile>, StoreError> {
+fn known(connection: &Connection, account: AccountId, asked: &Asked) -> Result<Known, StoreError> {
+    let row = file_at(connection, account, &asked.path)?;
+    let kin = match asked.inode {
+        Some(inode) if row.is_none() => {
+            select_files(connection, "account = ?1 AND inode = ?2 ORDER BY id", params![account.get(), signed(inode)])?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Known { row, kin })
+}
+
+pub(super) fn select_files(
+    connection: &Connection,
+    which: &str,
+    parameters: impl Params,
+) -> Result<Vec<StoredFile>, StoreError> {
     let mut select = connection.prepare_cached(&format!("SELECT {FILE_COLUMNS} FROM file WHERE {which}"))?;
     select.query_map(parameters, |row| Ok(stored_file(row)))?.map(|row| row?).collect()
 }

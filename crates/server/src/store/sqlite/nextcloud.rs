@@ -11,7 +11,7 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::super::{AppPassword, NewSubscription, Property, StoreError, connection_name};
-use super::events::{file_at, range, select_files};
+use super::events::{range, select_files};
 use super::rows::unsigned;
 use super::{SqliteStore, directory};
 
@@ -153,10 +153,8 @@ impl SqliteStore {
         name: String,
     ) -> Result<(), StoreError> {
         self.write(move |transaction, _| {
-            let removed = transaction.execute(
-                "DELETE FROM app_password WHERE account = ?1 AND name = ?2",
-                params![account.get(), name],
-            )?;
+            let removed = transaction
+                .execute("DELETE FROM app_password WHERE account = ?1 AND name = ?2", params![account.get(), name])?;
             if removed == 0 { Err(StoreError::Missing(format!("app password `{name}`"))) } else { Ok(()) }
         })
         .await
@@ -188,14 +186,6 @@ impl SqliteStore {
         Ok(Some(AccountId::new(account)))
     }
 
-    pub(in crate::store) async fn files_at(
-        &self,
-        account: AccountId,
-        paths: Vec<FilePath>,
-    ) -> Result<Vec<Option<StoredFile>>, StoreError> {
-        self.read(move |connection, _| paths.iter().map(|path| file_at(connection, account, path)).collect()).await
-    }
-
     pub(in crate::store) async fn bytes_below(
         &self,
         account: AccountId,
@@ -213,8 +203,7 @@ impl SqliteStore {
 
     pub(in crate::store) async fn newest_of(&self, account: AccountId) -> Result<Seq, StoreError> {
         self.read(move |connection, _| {
-            let mut select =
-                connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM event WHERE account = ?1")?;
+            let mut select = connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM event WHERE account = ?1")?;
             Ok(Seq::new(select.query_row([account.get()], |row| row.get(0))?))
         })
         .await
@@ -323,8 +312,7 @@ fn move_properties(
     to: &FilePath,
 ) -> Result<(), StoreError> {
     let (first, end) = range(Some(from));
-    let mut any =
-        transaction.prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM property WHERE {AT_OR_BELOW})"))?;
+    let mut any = transaction.prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM property WHERE {AT_OR_BELOW})"))?;
     // Whoever noticed the move first has done it.
     if any.query_row(params![account.get(), from.as_bytes(), first, end], |row| row.get::<_, bool>(0))? {
         remove_properties(transaction, account, to)?;
@@ -353,9 +341,12 @@ fn copy_properties(
 
 fn remove_properties(transaction: &Transaction<'_>, account: AccountId, path: &FilePath) -> Result<(), StoreError> {
     let (first, end) = range(Some(path));
-    transaction
-        .prepare_cached(&format!("DELETE FROM property WHERE {AT_OR_BELOW}"))?
-        .execute(params![account.get(), path.as_bytes(), first, end])?;
+    transaction.prepare_cached(&format!("DELETE FROM property WHERE {AT_OR_BELOW}"))?.execute(params![
+        account.get(),
+        path.as_bytes(),
+        first,
+        end
+    ])?;
     Ok(())
 }
 
@@ -366,8 +357,7 @@ fn pause(transaction: &Transaction<'_>, account: AccountId, reason: &str) -> Res
         .query_row("SELECT name FROM account WHERE id = ?1", [account.get()], |row| row.get(0))
         .optional()?;
     let name = connection_name(&account_name.unwrap_or_default());
-    let id: Option<i64> =
-        transaction.query_row(find, params![account.get(), name], |row| row.get(0)).optional()?;
+    let id: Option<i64> = transaction.query_row(find, params![account.get(), name], |row| row.get(0)).optional()?;
     match id {
         Some(id) => {
             let id = filebell_core::id::SubscriptionId::new(id);

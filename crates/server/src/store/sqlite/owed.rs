@@ -20,9 +20,22 @@ use crate::seams::FreshIds;
 /// Who holds what. In memory: there is one process, and when it dies all leases die with it.
 #[derive(Default)]
 pub(super) struct Leases {
-    held: HashMap<SubscriptionId, HashMap<NotificationId, Lease>>,
+    held: HashMap<SubscriptionId, Held>,
     last_token: u64,
+    /// The revision as of which the frontiers hold: another process may have made notifications due again.
+    revision: Option<i64>,
 }
+
+/// What is held of one subscription.
+#[derive(Default)]
+struct Held {
+    leases: HashMap<NotificationId, Lease>,
+    /// Every pending notification up to here is held, so that claiming need not pass over all that is.
+    frontier: Option<Position>,
+}
+
+/// A place in the order in which notifications are due.
+type Position = (TimestampMs, NotificationId);
 
 #[derive(Clone, Copy)]
 struct Lease {
@@ -31,26 +44,48 @@ struct Lease {
 }
 
 impl Leases {
-    fn of(&self, subscription: SubscriptionId) -> Option<&HashMap<NotificationId, Lease>> {
-        self.held.get(&subscription).filter(|held| !held.is_empty())
-    }
-
     fn get(&self, subscription: SubscriptionId, id: NotificationId) -> Option<Lease> {
-        self.of(subscription).and_then(|held| held.get(&id)).copied()
+        self.held.get(&subscription).and_then(|held| held.leases.get(&id)).copied()
     }
 
-    fn take(&mut self, subscription: SubscriptionId, id: NotificationId, until: TimestampMs) -> LeaseToken {
+    fn take(&mut self, subscription: SubscriptionId, at: Position, until: TimestampMs) -> LeaseToken {
         self.last_token += 1;
         let token = LeaseToken(self.last_token);
-        self.held.entry(subscription).or_default().insert(id, Lease { token, until });
+        let held = self.held.entry(subscription).or_default();
+        held.leases.insert(at.1, Lease { token, until });
+        held.frontier = held.frontier.max(Some(at));
         token
     }
 
     fn release(&mut self, claimed: &Claimed) {
         if let Some(held) = self.held.get_mut(&claimed.subscription)
-            && held.get(&claimed.notification).is_some_and(|lease| lease.token == claimed.token)
+            && held.leases.get(&claimed.notification).is_some_and(|lease| lease.token == claimed.token)
         {
-            held.remove(&claimed.notification);
+            held.leases.remove(&claimed.notification);
+        }
+    }
+
+    /// A notification is due at `due_at` that nobody holds, or soon nobody will.
+    fn pull_back(&mut self, subscription: SubscriptionId, due_at: TimestampMs) {
+        if let Some(held) = self.held.get_mut(&subscription) {
+            let just_before = (due_at.before(Duration::from_millis(1)), NotificationId::new(Uuid::max()));
+            held.frontier = held.frontier.min(Some(just_before));
+        }
+    }
+
+    /// Forgets what is known of a subscription's order where it may no longer hold: the revision has changed, or a
+    /// lease has run out.
+    fn refresh(&mut self, subscription: SubscriptionId, revision: i64, now: TimestampMs) {
+        if self.revision != Some(revision) {
+            self.revision = Some(revision);
+            self.held.values_mut().for_each(|held| held.frontier = None);
+        }
+        if let Some(held) = self.held.get_mut(&subscription) {
+            let before = held.leases.len();
+            held.leases.retain(|_, lease| now < lease.until);
+            if held.leases.len() < before {
+                held.frontier = None;
+            }
         }
     }
 }
@@ -58,32 +93,17 @@ impl Leases {
 impl SqliteStore {
     pub(in crate::store) async fn due(&self) -> Result<Vec<(SubscriptionId, TimestampMs)>, StoreError> {
         self.read(|connection, inner| {
-            let leases = lock(&inner.leases);
             let mut subscriptions =
                 connection.prepare_cached("SELECT id FROM subscription WHERE status = 'active' ORDER BY id")?;
-            let mut first = connection.prepare_cached(
-                "SELECT due_at, id FROM notification
-                 WHERE subscription = ?1 AND state = 'pending' ORDER BY due_at, id LIMIT ?2",
-            )?;
             let mut due = Vec::new();
             for id in subscriptions.query_map([], |row| row.get(0))? {
                 let subscription = SubscriptionId::new(id?);
-                let held = leases.of(subscription);
-                // Among the first (held + 1) there is one that is not held, if there is one at all.
-                let look_at = held.map_or(1, |held| held.len().saturating_add(1));
-                let rows = first.query_map(params![subscription.get(), signed(look_at as u64)], |row| {
-                    Ok((TimestampMs::from_millis(row.get(0)?), NotificationId::new(Uuid::from_bytes(row.get(1)?))))
-                })?;
-                let mut earliest: Option<TimestampMs> = None;
-                for row in rows {
-                    let (due_at, id) = row?;
-                    let at = match held.and_then(|held| held.get(&id)) {
-                        Some(lease) => due_at.max(lease.until),
-                        None => due_at,
-                    };
-                    earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
-                }
-                due.extend(earliest.map(|at| (subscription, at)));
+                let leases = lock(&inner.leases);
+                let held = leases.held.get(&subscription);
+                let free = first_free(connection, subscription, held)?;
+                // What is held is due again when its lease runs out.
+                let lapse = held.and_then(|held| held.leases.values().map(|lease| lease.until).min());
+                due.extend(free.into_iter().chain(lapse).min().map(|at| (subscription, at)));
             }
             Ok(due)
         })
@@ -99,20 +119,15 @@ impl SqliteStore {
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
         self.on_writer(move |writer| {
+            let revision = directory::revision(&writer.connection)?;
             let mut leases = lock(&writer.leases);
-            let held = leases.of(subscription).map_or(0, HashMap::len);
-            let due = due_rows(&writer.connection, subscription, now, u64::from(limit).saturating_add(held as u64))?;
-            let free = due
-                .into_iter()
-                .filter(|row| leases.get(subscription, row.notification).is_none_or(|lease| lease.until <= now));
-            let free: Vec<Claimed> = free.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
-            Ok(free
-                .into_iter()
-                .map(|row| {
-                    let token = leases.take(subscription, row.notification, now.after(lease));
-                    Claimed { token, ..row }
-                })
-                .collect())
+            leases.refresh(subscription, revision, now);
+            let free = due_rows(&writer.connection, subscription, now, limit, leases.held.get(&subscription))?;
+            let take = |(due_at, row): (TimestampMs, Claimed)| {
+                let token = leases.take(subscription, (due_at, row.notification), now.after(lease));
+                Claimed { token, ..row }
+            };
+            Ok(free.into_iter().map(take).collect())
         })
         .await
     }
@@ -132,6 +147,15 @@ impl SqliteStore {
         let mut leases = lock(&self.0.leases);
         claims.iter().for_each(|claimed| leases.release(claimed));
         Ok(settled)
+    }
+
+    pub(in crate::store) async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
+        let mut leases = lock(&self.0.leases);
+        for claimed in &claimed {
+            leases.release(claimed);
+            leases.pull_back(claimed.subscription, TimestampMs::ZERO);
+        }
+        Ok(())
     }
 
     pub(in crate::store) async fn notification(&self, id: NotificationId) -> Result<Option<Notification>, StoreError> {
@@ -182,6 +206,8 @@ impl SqliteStore {
         now: TimestampMs,
     ) -> Result<u64, StoreError> {
         self.write(move |transaction, state| {
+            // For a server on the same store, whose frontiers do not know of this.
+            directory::touch(transaction)?;
             let cadence = cadence_of(transaction, state, subscription)?;
             // A coalescing subscription has one outstanding; the newest dead one covers what the older ones did.
             let limit = match cadence {
@@ -247,7 +273,7 @@ pub(super) fn note(
                 let after = Mark { seq: Seq::new(seq.get() - 1), ordinal: ledger.newest.ordinal };
                 let id = NotificationId::new(ids());
                 let owed = Owed { id, after, last, due_at: now, sealed: true };
-                insert(transaction, subscription.id, &owed, now)?;
+                insert(transaction, leases, subscription.id, &owed, now)?;
                 ledger.newest = last;
             }
         }
@@ -255,7 +281,7 @@ pub(super) fn note(
             if let Some(newest) = matched.last() {
                 let id = NotificationId::new(ids());
                 let change = ledger.note(*newest, matched.len() as u64, min_interval, now, id);
-                apply(transaction, subscription.id, &change, now)?;
+                apply(transaction, leases, subscription.id, &change, now)?;
             }
         }
     }
@@ -298,6 +324,9 @@ fn settle_one(
     if changed == 0 {
         return Ok(false);
     }
+    if let Some(due_at) = due_at {
+        lock(state.leases).pull_back(claimed.subscription, due_at);
+    }
     let attempt = &settlement.attempt;
     transaction
         .prepare_cached(
@@ -317,7 +346,7 @@ fn settle_one(
         directory::set_status(transaction, claimed.subscription, SubscriptionStatus::Disabled, Some(reason))?;
     }
     if let Cadence::Coalesced { min_interval } = cadence_of(transaction, state, claimed.subscription)? {
-        plan_next(transaction, settlement, min_interval, now, ids)?;
+        plan_next(transaction, state.leases, settlement, min_interval, now, ids)?;
     }
     Ok(true)
 }
@@ -325,6 +354,7 @@ fn settle_one(
 /// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
 fn plan_next(
     transaction: &Transaction<'_>,
+    leases: &Mutex<Leases>,
     settlement: &Settlement,
     min_interval: Duration,
     now: TimestampMs,
@@ -341,7 +371,7 @@ fn plan_next(
     ledger.outstanding =
         Some(Owed { id: claimed.notification, after: claimed.after, last: claimed.last, due_at: now, sealed: true });
     let change = ledger.settle(claimed.last, settled, min_interval, now, NotificationId::new(ids()));
-    apply(transaction, claimed.subscription, &change, now)?;
+    apply(transaction, leases, claimed.subscription, &change, now)?;
     write_ledger(transaction, claimed.subscription, &ledger)?;
     if settled == Settled::Delivered {
         transaction
@@ -356,13 +386,14 @@ fn plan_next(
 
 fn apply(
     transaction: &Transaction<'_>,
+    leases: &Mutex<Leases>,
     subscription: SubscriptionId,
     change: &Change,
     now: TimestampMs,
 ) -> Result<(), StoreError> {
     match change {
         Change::None => Ok(()),
-        Change::Create(owed) => insert(transaction, subscription, owed, now),
+        Change::Create(owed) => insert(transaction, leases, subscription, owed, now),
         Change::Widen(owed) | Change::Postpone(owed) => {
             transaction
                 .prepare_cached(
@@ -382,6 +413,7 @@ fn apply(
 
 fn insert(
     transaction: &Transaction<'_>,
+    leases: &Mutex<Leases>,
     subscription: SubscriptionId,
     owed: &Owed,
     now: TimestampMs,
@@ -403,6 +435,7 @@ fn insert(
             owed.due_at.as_millis(),
             now.as_millis()
         ])?;
+    lock(leases).pull_back(subscription, owed.due_at);
     Ok(())
 }
 
@@ -492,35 +525,71 @@ fn cadence_of(
         .ok_or_else(|| StoreError::Missing(subscription.to_string()))
 }
 
-/// The due notifications of an active subscription, oldest due first, as claims that nobody holds yet.
+/// The time the first notification is due that nobody holds.
+fn first_free(
+    connection: &Connection,
+    subscription: SubscriptionId,
+    held: Option<&Held>,
+) -> Result<Option<TimestampMs>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT due_at, id FROM notification
+         WHERE subscription = ?1 AND state = 'pending' AND (due_at, id) > (?2, ?3) ORDER BY due_at, id",
+    )?;
+    let (due_at, id) = frontier(held);
+    let mut rows = select.query(params![subscription.get(), due_at, id])?;
+    while let Some(row) = rows.next()? {
+        let id = NotificationId::new(Uuid::from_bytes(row.get(1)?));
+        if held.is_none_or(|held| !held.leases.contains_key(&id)) {
+            return Ok(Some(TimestampMs::from_millis(row.get(0)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// Where to begin looking for what is free.
+fn frontier(held: Option<&Held>) -> (i64, [u8; 16]) {
+    held.and_then(|held| held.frontier).map_or((i64::MIN, [0; 16]), |(at, id)| (at.as_millis(), *id.uuid().as_bytes()))
+}
+
+/// At most `limit` due notifications of an active subscription that nobody holds, oldest due first, as claims without
+/// a token.
 fn due_rows(
     connection: &Connection,
     subscription: SubscriptionId,
     now: TimestampMs,
-    limit: u64,
-) -> Result<Vec<Claimed>, StoreError> {
+    limit: u32,
+    held: Option<&Held>,
+) -> Result<Vec<(TimestampMs, Claimed)>, StoreError> {
     let mut about = connection
         .prepare_cached("SELECT protocol, account, since_secs FROM subscription WHERE id = ?1 AND status = 'active'")?;
-    let about = about
-        .query_row([subscription.get()], |row| {
-            Ok(word(row, 0, "subscription").map(|kind: ProtocolKind| (kind, row.get::<_, i64>(1), row.get(2))))
-        })
-        .optional()?;
-    let Some(about) = about else { return Ok(Vec::new()) };
-    let (kind, account, since_secs) = about?;
-    let (account, shown) = (account?, TimestampSecs::from_secs(since_secs?));
+    let about = about.query_row([subscription.get()], |row| {
+        let kind = word::<ProtocolKind>(row, 0, "subscription");
+        Ok((kind, row.get::<_, i64>(1)?, TimestampSecs::from_secs(row.get(2)?)))
+    });
+    let Some((kind, account, shown)) = about.optional()? else { return Ok(Vec::new()) };
+    let kind = kind?;
     let mut select = connection.prepare_cached(
-        "SELECT id, after_seq, after_ordinal, last_seq, last_ordinal, attempts, created_at, body FROM notification
-         WHERE subscription = ?1 AND state = 'pending' AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3",
+        "SELECT id, after_seq, after_ordinal, last_seq, last_ordinal, attempts, created_at, body, due_at
+         FROM notification WHERE subscription = ?1 AND state = 'pending' AND due_at <= ?2 AND (due_at, id) > (?3, ?4)
+         ORDER BY due_at, id",
     )?;
-    let read = |row: &Row<'_>| -> Result<Claimed, StoreError> {
+    let (due_at, id) = frontier(held);
+    let mut rows = select.query(params![subscription.get(), now.as_millis(), due_at, id])?;
+    let mut free = Vec::new();
+    while free.len() < usize::try_from(limit).unwrap_or(usize::MAX)
+        && let Some(row) = rows.next()?
+    {
+        let notification = NotificationId::new(Uuid::from_bytes(row.get(0)?));
+        if held.is_some_and(|held| held.leases.contains_key(&notification)) {
+            continue;
+        }
         let after = mark(row, 1)?;
         let since = match kind {
             ProtocolKind::Nextcloud => shown.min(oldest_after(connection, account, after.seq)?.unwrap_or(shown)),
             ProtocolKind::SageX3 | ProtocolKind::Standard => shown,
         };
-        Ok(Claimed {
-            notification: NotificationId::new(Uuid::from_bytes(row.get(0)?)),
+        let claimed = Claimed {
+            notification,
             subscription,
             after,
             last: mark(row, 3)?,
@@ -529,10 +598,10 @@ fn due_rows(
             body: row.get(7)?,
             since,
             token: LeaseToken(0),
-        })
-    };
-    let rows = select.query_map(params![subscription.get(), now.as_millis(), signed(limit)], |row| Ok(read(row)))?;
-    rows.map(|row| row?).collect()
+        };
+        free.push((TimestampMs::from_millis(row.get(8)?), claimed));
+    }
+    Ok(free)
 }
 
 /// The second in which the first event after `seq` was recorded.

@@ -1,0 +1,193 @@
+//! The commands: each parses its arguments, asks `ops` (or runs the app, or the client), and prints the result.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod admin;
+mod listen;
+mod output;
+mod quickstart;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use filebell::config::{Config, ConfigError, Sources};
+use filebell_core::secret::Secret;
+
+use output::Output;
+
+/// Tells registered applications, quickly, verifiably and without missing one, that files have arrived.
+#[derive(Parser)]
+#[command(name = "filebell", version, propagate_version = true, subcommand_required = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  See the whole job once, on temporary folders:
+    filebell quickstart --exit
+  Tell one webhook about one folder, without any configuration:
+    filebell serve --watch /srv/inbox --notify https://app.example.org/hook
+  Serve what a file declares (filebell.example.toml explains every key):
+    filebell serve --config /etc/filebell.toml
+  Receive, verify, pull and download:
+    filebell listen --help
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
+
+#[derive(Args)]
+struct Global {
+    /// Configuration file (TOML)
+    #[arg(long, global = true, value_name = "FILE", env = "FILEBELL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where the embedded store lives [default: filebell-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// How logs are written to stderr
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "human",
+        env = "FILEBELL_LOG_FORMAT"
+    )]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or such as info,filebell::delivery=debug
+    #[arg(long, global = true, value_name = "LEVEL", env = "FILEBELL_LOG")]
+    log: Option<String>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the whole job on temporary folders: a server, a receiver for each protocol, real files
+    Quickstart(quickstart::Args),
+    /// Watch, tell, and serve the pull side
+    Serve(Box<serve::Args>),
+    /// Receive notifications: verify, pull, download into a directory, resume
+    Listen(Box<listen::Args>),
+    /// Accounts: the owners of trees of files
+    #[command(subcommand)]
+    Account(admin::AccountCommand),
+    /// Applications: third-party programs that are told and may pull
+    #[command(subcommand)]
+    Application(admin::ApplicationCommand),
+    /// Subscriptions: who is told what, where
+    #[command(subcommand)]
+    Subscription(admin::SubscriptionCommand),
+    /// Make an access and a refresh token for what an account granted an application
+    Token(admin::TokenArgs),
+    /// Send the dead notifications of a subscription again
+    Replay(admin::ReplayArgs),
+    /// Show accounts, subscriptions and what is owed
+    Status,
+}
+
+/// The arguments cannot be used as they are: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Runs one command.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no failure; what cannot be printed is nobody's loss.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::report(&error);
+            if error.is::<ConfigError>() || error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli { global, command } = cli;
+    let quiet = !matches!(command, Command::Serve(_));
+    start_log(&global, if quiet { "warn" } else { "info" })?;
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    let out = Output::new(global.json);
+    runtime.block_on(async {
+        match command {
+            Command::Quickstart(args) => quickstart::run(args, &out).await,
+            Command::Serve(args) => serve::run(*args, &global, &out).await,
+            Command::Listen(args) => listen::run(*args, &out).await,
+            Command::Account(command) => admin::account(command, &global, &out).await,
+            Command::Application(command) => admin::application(command, &global, &out).await,
+            Command::Subscription(command) => admin::subscription(command, &global, &out).await,
+            Command::Token(args) => admin::token(args, &global, &out).await,
+            Command::Replay(args) => admin::replay(args, &global, &out).await,
+            Command::Status => admin::status(&global, &out).await,
+        }
+    })
+}
+
+fn start_log(global: &Global, default: &str) -> anyhow::Result<()> {
+    use std::io::{IsTerminal as _, stderr};
+    let text = global.log.as_deref().unwrap_or(default);
+    let filter = tracing_subscriber::EnvFilter::try_new(text)
+        .map_err(|error| Usage(format!("--log {text}: {error}; write a level such as info or debug")))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    match global.log_format {
+        LogFormat::Human => log.with_ansi(stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+impl Global {
+    /// The configuration, with these flags besides the global ones.
+    fn load(&self, flags: Vec<(&'static str, Option<String>)>, to_serve: bool) -> Result<Config, ConfigError> {
+        let flags = flags.into_iter().chain([("data_dir", self.data_dir.clone())]);
+        Config::load(&Sources {
+            file: self.config.clone(),
+            env: &|name| std::env::var(name).ok(),
+            flags: flags.filter_map(|(key, text)| Some((key, text?))).collect(),
+            look_at_roots: to_serve,
+        })
+    }
+}
+
+/// Where a secret is read from: a file, or else an environment variable. The command line is visible to everybody.
+fn secret_from(file: Option<&PathBuf>, variable: &str) -> anyhow::Result<Option<Secret>> {
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
+        None => match std::env::var(variable) {
+            Ok(text) => text,
+            Err(_) => return Ok(None),
+        },
+    };
+    let text = text.trim_end_matches(['\r', '\n']);
+    let place = file.map_or_else(|| variable.to_owned(), |path| path.display().to_string());
+    if text.is_empty() { Err(Usage(format!("{place} is empty")).into()) } else { Ok(Some(Secret::new(text))) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_arguments_are_consistent() {
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}
