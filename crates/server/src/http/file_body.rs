@@ -83,15 +83,8 @@ pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap)
 fn etag(open: &OpenFile, metadata: &std::fs::Metadata) -> Result<ETag, OpsError> {
     let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
     let ctime_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
-    let as_stored = open.stored.as_ref().filter(|stored| {
-        let print = &stored.fingerprint;
-        (print.inode, print.size, print.mtime_ns, print.ctime_ns)
-            == (metadata.ino(), metadata.len(), mtime_ns, ctime_ns)
-    });
-    let text = match as_stored {
-        Some(stored) => format!("\"{}\"", hex::encode(stored.version.md5)),
-        None => format!("\"{:x}-{:x}-{:x}\"", metadata.ino(), metadata.len(), ctime_ns),
-    };
+    let tag = open.tag(metadata.ino(), metadata.len(), mtime_ns, ctime_ns);
+    let text = format!("\"{tag}\"");
     text.parse().map_err(|_| OpsError::File(std::io::Error::other("a tag that is no tag")))
 }
 

@@ -73,6 +73,7 @@ impl From<OpsError> for Problem {
             OpsError::Filter(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-filter", text),
             OpsError::Key(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-key", text),
             OpsError::Path(_) => Self::new(S::BAD_REQUEST, "bad-path", text),
+            OpsError::Upload(_) => Self::new(S::BAD_REQUEST, "bad-upload", text),
             OpsError::File(_) | OpsError::Store(_) | OpsError::Journal(_) | OpsError::NoRandomness => {
                 log_failure(&error);
                 Self::new(S::SERVICE_UNAVAILABLE, "try-again", "filebell could not do it now; its log says why")

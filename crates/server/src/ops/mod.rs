@@ -3,6 +3,7 @@
 //! Every operation takes who is asking; nothing here knows a status code or a flag.
 
 mod admin;
+mod dav;
 mod passwords;
 mod pull;
 mod settings;
@@ -23,7 +24,10 @@ pub use admin::{
     AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, TokenPair, check_name,
     generate_admin_token, generate_key,
 };
+pub use dav::Entry;
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
+
+pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
@@ -110,6 +114,9 @@ pub enum OpsError {
     /// A file cannot be opened or removed.
     #[error("the file cannot be used")]
     File(#[source] std::io::Error),
+    /// What was uploaded is not what was announced.
+    #[error(transparent)]
+    Upload(UploadError),
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),

@@ -72,6 +72,13 @@ pub struct OpenFile {
     pub path: FilePath,
 }
 
+impl OpenFile {
+    /// What changes when its content changes, without quotes.
+    pub fn tag(&self, inode: u64, size: u64, mtime_ns: i64, ctime_ns: i64) -> String {
+        tag(self.stored.as_ref(), inode, size, mtime_ns, ctime_ns)
+    }
+}
+
 impl Ops {
     /// At most `limit` of the account's files that arrived in or after the second `since`, newest first; those after
     /// `before`, the last one of another page.
@@ -178,6 +185,13 @@ impl Ops {
         self.open_file(&caller.account, FilePath::in_folder(folder.as_bytes(), name)?).await
     }
 
+    /// Opens a file by its path, if it lies in a granted folder.
+    pub async fn open_granted_path(&self, caller: &ApplicationCaller, path: FilePath) -> Result<OpenFile, OpsError> {
+        let folder = path.folder().map(|folder| String::from_utf8_lossy(folder).into_owned()).unwrap_or_default();
+        granted_folder(caller, &folder)?;
+        self.open_file(&caller.account, path).await
+    }
+
     /// Opens a file of the caller's own.
     pub async fn open_own_file(&self, caller: &AccountCaller, path: FilePath) -> Result<OpenFile, OpsError> {
         self.open_file(&caller.account, path).await
@@ -267,10 +281,25 @@ fn granted_folder(caller: &ApplicationCaller, folder: &str) -> Result<FilePath, 
     Ok(FilePath::from_bytes(format!("/{folder}").as_bytes())?)
 }
 
-fn root_of(account: &Account) -> Result<std::path::PathBuf, OpsError> {
+/// What changes when a file's content changes, without quotes: the content's own where the file still is what the
+/// journal read, else one of its size and times.
+pub(super) fn tag(stored: Option<&StoredFile>, inode: u64, size: u64, mtime_ns: i64, ctime_ns: i64) -> String {
+    let as_stored = stored.filter(|stored| {
+        let print = &stored.fingerprint;
+        (print.inode, print.size, print.mtime_ns, print.ctime_ns) == (inode, size, mtime_ns, ctime_ns)
+    });
+    match as_stored {
+        Some(stored) => hex::encode(stored.version.md5),
+        None => format!("{inode:x}-{size:x}-{ctime_ns:x}"),
+    }
+}
+
+pub(super) fn root_of(account: &Account) -> Result<std::path::PathBuf, OpsError> {
     account.root.clone().ok_or_else(|| OpsError::NotFound(format!("root of account `{}`", account.name)))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

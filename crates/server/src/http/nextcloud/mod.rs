@@ -1,12 +1,13 @@
 //! Nextcloud's doors: OCS, the app's settings, and WebDAV.
 
+mod dav;
 mod ocs;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod webdav;
 
 use axum::Router;
+use axum::extract::{DefaultBodyLimit, Extension};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -24,8 +25,16 @@ pub(super) fn router() -> Router<Ops> {
         .route("/apps/file_upload_notification/config", any(settings::config))
         .route("/index.php/apps/file_upload_notification/secret", any(settings::secret))
         .route("/index.php/apps/file_upload_notification/config", any(settings::config))
-        .route("/remote.php/webdav/{*path}", any(webdav::own))
-        .route("/remote.php/dav/files/{account}/{*path}", any(webdav::of_account))
+        .route("/remote.php/webdav", any(dav::own))
+        .route("/remote.php/webdav/", any(dav::own))
+        .route("/remote.php/webdav/{*path}", any(dav::own))
+        .route("/remote.php/dav/files/{account}", any(dav::of_account))
+        .route("/remote.php/dav/files/{account}/", any(dav::of_account))
+        .route("/remote.php/dav/files/{account}/{*path}", any(dav::of_account))
+        .route("/remote.php/dav/uploads/{account}/{*path}", any(dav::pieces))
+        .layer(Extension(dav::Locks::default()))
+        // An upload is as long as the disk has room for; everything else is bounded where it is read.
+        .layer(DefaultBodyLimit::disable())
         .layer(axum::middleware::map_response(security_headers))
 }
 

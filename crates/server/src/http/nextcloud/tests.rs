@@ -164,10 +164,11 @@ macro_rules! vectors {
 const UNMARKED: [&str; 4] = ["content-length", "etag", "oc-etag", "oc-fileid"];
 
 fn header_faults(exchange: &Exchange, answer: &Answer) -> Option<String> {
-    let marked =
-        |name: &str, value: &str| !UNMARKED.contains(&name.to_lowercase().as_str())
+    let marked = |name: &str, value: &str| {
+        !UNMARKED.contains(&name.to_lowercase().as_str())
             && !value.contains("nonce-")
-            && !(exchange.name.starts_with("nc24/") && name == "X-Robots-Tag");
+            && !(exchange.name.starts_with("nc24/") && name == "X-Robots-Tag")
+    };
     let mut faults =
         exchange.response.headers.iter().filter(|(name, value)| marked(name, value)).filter_map(|(name, value)| {
             (answer.header(name) != value).then(|| format!("{name}: {value:?} != {:?}", answer.header(name)))
