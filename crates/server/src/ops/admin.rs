@@ -11,6 +11,7 @@ use filebell_core::secret::Secret;
 use filebell_core::subscription::{ProtocolKind, SignatureEncoding, Subscription, SubscriptionStatus};
 use filebell_core::wire::nextcloud;
 use filebell_core::wire::standard::StandardKey;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Ops, OpsError, passwords};
@@ -344,6 +345,10 @@ pub fn check_name(name: &str) -> Result<(), OpsError> {
     } else {
         Err(OpsError::Name(name.to_owned()))
     }
+}
+
+pub(super) fn token_hash(token: &Secret) -> [u8; 32] {
+    Sha256::digest(token.expose().as_bytes()).into()
 }
 
 pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], OpsError> {

@@ -3,6 +3,7 @@
 //! Nothing is shown, and nothing goes anywhere, before the redirect URL was found among those registered.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use filebell_core::id::PairingId;
@@ -15,7 +16,7 @@ use filebell_core::wire::sign::{self, hmac_sha256};
 use super::admin::{random_text, random_uuid};
 use super::tokens::{AskError, secret_hash};
 use super::{Ops, OpsError};
-use crate::beneath::Root;
+use crate::beneath::{Kind, Look, Root};
 use crate::store::{Account, Application, Pairing, PairingStatus};
 
 /// How long a request for consent can be decided (GAP-19).
@@ -112,10 +113,11 @@ impl Ops {
         request: &Authorise,
         name: &str,
         password: Secret,
+        from: Option<IpAddr>,
     ) -> Result<(PairingId, Secret), AskError> {
         let application = self.asking_application(request).await?;
         request.check_scopes()?;
-        let account = self.login(name, password).await?.account;
+        let account = self.login(name, password, from).await?.account;
         if !same_customer(&account.customer_url, &request.customer) {
             return Err(OpsError::Credentials.into());
         }
@@ -254,13 +256,22 @@ impl Ops {
         let before: BTreeSet<String> = grant.into_iter().flat_map(|grant| grant.folders).collect();
         let mut names = before.clone();
         if let Some(root) = account.root.clone() {
-            let listing = tokio::task::spawn_blocking(move || Root::open(&root)?.directories()).await;
+            let listing = tokio::task::spawn_blocking(move || directories(&Root::open(&root)?)).await;
             let listed = listing.map_err(std::io::Error::other).and_then(|listed| listed).map_err(OpsError::File)?;
             let usable = |name: &String| FilePath::in_folder(name.as_bytes(), b"x").is_ok();
             names.extend(listed.into_iter().filter_map(|name| String::from_utf8(name).ok()).filter(usable));
         }
         Ok(names.into_iter().map(|name| FolderChoice { chosen: before.contains(&name), name }).collect())
     }
+}
+
+/// The top-level directories, but hidden ones.
+fn directories(root: &Root) -> std::io::Result<Vec<Vec<u8>>> {
+    let mut names = root.list(None)?;
+    names.retain(|name| !name.starts_with(b"."));
+    let looks = root.look_in(None, &names)?;
+    let is_directory = |look: &Option<Look>| look.as_ref().is_some_and(|look| look.kind == Kind::Directory);
+    Ok(names.into_iter().zip(looks).filter(|(_, look)| is_directory(look)).map(|(name, _)| name).collect())
 }
 
 fn answer(application: Application, pairing: Pairing, outcome: Result<Secret, String>) -> Answer {

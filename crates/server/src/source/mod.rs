@@ -1,3 +1,4 @@
 //! The places where files arrive. A source brings claims to the journal; it knows nothing of who is told.
 
 pub mod folder;
+pub mod upload;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use filebell_core::secret::Secret;
@@ -98,8 +99,8 @@ struct GrantBody {
     scopes: Option<Vec<String>>,
 }
 
-async fn operator(ops: &Ops, headers: &HeaderMap) -> Result<(), Problem> {
-    match auth::caller(ops, headers).await? {
+async fn operator(ops: &Ops, request: &Parts) -> Result<(), Problem> {
+    match auth::caller(ops, request).await? {
         Caller::Operator => Ok(()),
         Caller::Application(_) | Caller::Account(_) => {
             Err(OpsError::NotGranted("this to all but the operator".into()).into())
@@ -111,18 +112,18 @@ fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad-body", error.to_string()))
 }
 
-async fn list(State(ops): State<Ops>, headers: HeaderMap) -> Result<Json<Vec<ApplicationView>>, Problem> {
-    operator(&ops, &headers).await?;
+async fn list(State(ops): State<Ops>, request: Parts) -> Result<Json<Vec<ApplicationView>>, Problem> {
+    operator(&ops, &request).await?;
     let applications = ops.applications().await?;
     Ok(Json(applications.into_iter().map(|one| ApplicationView::new(one, None)).collect()))
 }
 
 async fn add(
     State(ops): State<Ops>,
-    headers: HeaderMap,
+    request: Parts,
     bytes: Bytes,
 ) -> Result<(StatusCode, Json<ApplicationView>), Problem> {
-    operator(&ops, &headers).await?;
+    operator(&ops, &request).await?;
     let asked: ApplicationBody = body(&bytes)?;
     match ops.application(&asked.name).await {
         Ok(_) => return Err(OpsError::Exists(format!("application `{}`", asked.name)).into()),
@@ -148,14 +149,14 @@ async fn add(
 async fn show(
     State(ops): State<Ops>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    request: Parts,
 ) -> Result<Json<ApplicationView>, Problem> {
-    operator(&ops, &headers).await?;
+    operator(&ops, &request).await?;
     Ok(Json(ApplicationView::new(ops.application(&name).await?, None)))
 }
 
-async fn remove(State(ops): State<Ops>, Path(name): Path<String>, headers: HeaderMap) -> Result<StatusCode, Problem> {
-    operator(&ops, &headers).await?;
+async fn remove(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
+    operator(&ops, &request).await?;
     ops.remove_application(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -163,31 +164,31 @@ async fn remove(State(ops): State<Ops>, Path(name): Path<String>, headers: Heade
 async fn rotate(
     State(ops): State<Ops>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    request: Parts,
     bytes: Bytes,
 ) -> Result<Json<ApplicationView>, Problem> {
-    operator(&ops, &headers).await?;
+    operator(&ops, &request).await?;
     let asked: RotateBody = if bytes.is_empty() { RotateBody::default() } else { body(&bytes)? };
     let overlap = Duration::from_secs(asked.overlap_seconds.unwrap_or(OVERLAP_SECS));
     let secret = ops.rotate_application_secret(&name, overlap).await?;
     Ok(Json(ApplicationView::new(ops.application(&name).await?, Some(&secret))))
 }
 
-async fn disable(State(ops): State<Ops>, Path(name): Path<String>, headers: HeaderMap) -> Result<StatusCode, Problem> {
-    operator(&ops, &headers).await?;
+async fn disable(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
+    operator(&ops, &request).await?;
     ops.set_application_disabled(&name, true).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn enable(State(ops): State<Ops>, Path(name): Path<String>, headers: HeaderMap) -> Result<StatusCode, Problem> {
-    operator(&ops, &headers).await?;
+async fn enable(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
+    operator(&ops, &request).await?;
     ops.set_application_disabled(&name, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The grants that the caller may know of: all of them, or its own.
-async fn grants(State(ops): State<Ops>, headers: HeaderMap) -> Result<Json<Vec<GrantView>>, Problem> {
-    let caller = auth::caller(&ops, &headers).await?;
+async fn grants(State(ops): State<Ops>, request: Parts) -> Result<Json<Vec<GrantView>>, Problem> {
+    let caller = auth::caller(&ops, &request).await?;
     let view = |(grant, application, account): (crate::store::Grant, String, String)| GrantView {
         application,
         account,
@@ -197,12 +198,8 @@ async fn grants(State(ops): State<Ops>, headers: HeaderMap) -> Result<Json<Vec<G
     Ok(Json(ops.grants_of(&caller).await?.into_iter().map(view).collect()))
 }
 
-async fn grant(
-    State(ops): State<Ops>,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Result<(StatusCode, Json<GrantView>), Problem> {
-    operator(&ops, &headers).await?;
+async fn grant(State(ops): State<Ops>, request: Parts, bytes: Bytes) -> Result<(StatusCode, Json<GrantView>), Problem> {
+    operator(&ops, &request).await?;
     let asked: GrantBody = body(&bytes)?;
     let request = GrantRequest {
         application: asked.application.clone(),
@@ -219,9 +216,9 @@ async fn grant(
 async fn revoke(
     State(ops): State<Ops>,
     Path((application, account)): Path<(String, String)>,
-    headers: HeaderMap,
+    request: Parts,
 ) -> Result<StatusCode, Problem> {
-    let caller = auth::caller(&ops, &headers).await?;
+    let caller = auth::caller(&ops, &request).await?;
     ops.revoke_grant(&caller, &application, &account).await?;
     Ok(StatusCode::NO_CONTENT)
 }

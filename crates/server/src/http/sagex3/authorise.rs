@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use askama::Template;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use filebell_core::id::PairingId;
@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 use uuid::Uuid;
 
+use super::super::auth::Peer;
 use super::super::problem::log_failure;
 use super::super::query::Query;
 use super::{Refused, not_stored, small_body};
@@ -96,7 +97,12 @@ async fn ask(State(ops): State<Ops>, RawQuery(query): RawQuery, headers: HeaderM
 }
 
 /// `POST /v1/token/authorise`: name and password.
-async fn log_in(State(ops): State<Ops>, headers: HeaderMap, body: Body) -> Result<Response, Response> {
+async fn log_in(
+    State(ops): State<Ops>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
     let body = small_body(body).await?;
     let logged_in = async {
         let parameters = Parameters::from_form(&body)?;
@@ -110,10 +116,15 @@ async fn log_in(State(ops): State<Ops>, headers: HeaderMap, body: Body) -> Resul
         }
         let (name, password) = (parameters.get("name").unwrap_or_default(), parameters.get("password"));
         let password = Secret::new(password.unwrap_or_default());
-        match ops.begin_pairing(&request, name, password).await {
+        let from = peer.map(|Extension(Peer(address))| address);
+        match ops.begin_pairing(&request, name, password, from).await {
             Ok((id, session)) => Ok(to_consent(&ops, id, &session)),
             Err(AskError::Failed(OpsError::Credentials)) => {
                 let wrong = "Account or password is wrong, or the account is not one of this customer.";
+                Ok(login_page(&ops, &headers, &request, &asked.application, Some(wrong)))
+            }
+            Err(AskError::Failed(OpsError::Throttled)) => {
+                let wrong = "Too many wrong tries. Wait half an hour, then try again.";
                 Ok(login_page(&ops, &headers, &request, &asked.application, Some(wrong)))
             }
             Err(error) => Err(error),

@@ -2,6 +2,7 @@
 
 mod authorise;
 mod delivery;
+mod ingestion;
 mod standard;
 mod storage;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub(super) fn router() -> Router<Ops> {
         .merge(standard::router())
         .merge(delivery::router())
         .merge(storage::router())
+        .merge(ingestion::router())
 }
 
 /// A refusal in the protocol's own words.

@@ -676,8 +676,8 @@ async fn a_standard_client_finds_its_way() {
 async fn a_consent_that_is_taken_back_ends_everything_at_once() {
     let scene = Scene::new().await;
     let tokens = scene.pair().await;
-    let account = Caller::Account(scene.ops.login("acme", Secret::new("secret")).await.unwrap());
-    let stranger = Caller::Account(scene.ops.login("other", Secret::new("secret")).await.unwrap());
+    let account = Caller::Account(scene.ops.login("acme", Secret::new("secret"), None).await.unwrap());
+    let stranger = Caller::Account(scene.ops.login("other", Secret::new("secret"), None).await.unwrap());
     assert!(scene.ops.revoke_grant(&stranger, "ledger", "acme").await.is_err());
     scene.ops.revoke_grant(&account, "ledger", "acme").await.unwrap();
     scene.get("/v1/folders", access(&tokens)).await.refuses(401, "Unauthorised");
@@ -851,6 +851,78 @@ async fn an_application_is_registered_turned_off_and_removed_by_the_operator_and
     assert_eq!(scene.ask("DELETE", "/api/v1/grants/new/acme", &mine, "").await.status, 204);
     assert_eq!(scene.ask("DELETE", "/api/v1/grants/new/acme", &mine, "").await.status, 404);
     assert_eq!(scene.ask("DELETE", "/api/v1/applications/new", &[operator], "").await.status, 204);
+}
+
+#[tokio::test]
+async fn an_upload_is_announced_put_followed_and_an_arrival_like_any_other() {
+    let settings = SageX3Settings { upload_bytes_max: 10, ..SageX3Settings::default() };
+    let scene = Scene::with(settings).await;
+    let asked = query().replace("api.dataDelivery", "api.dataDelivery%20api.dataIngestion");
+    let (place, page) = scene.log_in(&asked).await;
+    let back = scene.decide(&place, &page, "decision=accept&folder=SEED").await;
+    let tokens = scene.exchange(&back.field("authorizationCode").unwrap()).await.json();
+    let by = format!("Bearer {}", access(&tokens));
+    let announce = async |path: &str| scene.ask("POST", path, &[("authorization", &by)], "").await;
+    let announced = announce("/v1/dataingestion/SEED?filename=sub%2Fimport1.txt").await;
+    assert_eq!(announced.status, 200, "{}", announced.text());
+    let url = |key: &str| announced.json()[key].as_str().unwrap().strip_prefix(BASE).unwrap().to_owned();
+    let (to, follow) = (url("uploadUrl"), url("trackingUrl"));
+    let tracked = scene.get(&follow, access(&tokens)).await.json();
+    assert_eq!(
+        (&tracked["status"], &tracked["statusMessage"]),
+        (&json!("awaiting_upload"), &json!("Waiting for upload"))
+    );
+    assert_eq!((&tracked["fileName"], &tracked["customerCode"]), (&json!("sub/import1.txt"), &json!("acme")));
+    scene.ask("PUT", &to.replace("signature=", "signature=0"), &[], "x").await.refuses(403, "Forbidden");
+    let large = scene.ask("PUT", &to, &[], "x".repeat(11)).await;
+    assert_eq!(large.status, 413);
+    assert_eq!(scene.get(&follow, access(&tokens)).await.json()["status"], "error");
+    assert_eq!(scene.ask("PUT", &to, &[], "hello\n").await.status, 200);
+    assert_eq!(scene.get(&follow, access(&tokens)).await.json()["status"], "done");
+    scene.ask("PUT", &to, &[], "again").await.refuses(403, "File already exists");
+    announce("/v1/dataingestion/SEED/?filename=sub%2Fimport1.txt").await.refuses(403, "File already exists");
+    let missing = "Missing required request parameters filename";
+    announce("/v1/dataingestion/SEED").await.refuses(400, missing);
+    announce("/v1/dataingestion/OTHER?filename=a").await.refuses(403, "Forbidden");
+    announce("/v1/dataingestion/SEED?filename=..%2Fa").await.refuses(400, "Invalid request parameter filename");
+    let listed = scene.get("/v1/datadelivery/SEED", access(&tokens)).await.json();
+    assert_eq!(listed["items"][0]["checksum"], "\"b1946ac92492d2347c6235b4d2611184\"");
+
+    scene.grant("stranger", "acme").await;
+    let stranger = scene.ops.issue_tokens("stranger", "acme", Duration::from_secs(300)).await.unwrap();
+    scene.get(&follow, stranger.access.expose()).await.refuses(404, "File not found");
+}
+
+#[tokio::test]
+async fn pages_go_on_where_they_ended_whatever_comes_and_goes() {
+    let scene = Scene::with(SageX3Settings { page_size: 2, ..SageX3Settings::default() }).await;
+    scene.grant("ledger", "acme").await;
+    let tokens = scene.ops.issue_tokens("ledger", "acme", Duration::from_secs(300)).await.unwrap();
+    let by = format!("Bearer {}", tokens.access.expose());
+    for name in ["a", "b", "c", "d", "e"] {
+        let path = format!("/v1/dataingestion/SEED?filename={name}");
+        let announced = scene.ask("POST", &path, &[("authorization", &by)], "").await.json();
+        let to = announced["uploadUrl"].as_str().unwrap().strip_prefix(BASE).unwrap().to_owned();
+        assert_eq!(scene.ask("PUT", &to, &[], name).await.status, 200);
+    }
+    let page = async |link: &str| {
+        let page = scene.get(&format!("/v1/datadelivery/{link}"), tokens.access.expose()).await.json();
+        let keys: Vec<String> =
+            page["items"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned()).collect();
+        (keys.join(" "), page["$next"].as_str().unwrap_or_default().to_owned(), page["isTruncated"].clone())
+    };
+    assert_eq!(page("SEED").await, ("a b".into(), "SEED?page=2".into(), json!(true)));
+    for name in ["a", "b"] {
+        let path = format!("/v1/datadelivery/SEED?filename={name}");
+        assert_eq!(scene.ask("DELETE", &path, &[("authorization", &by)], "").await.status, 204);
+    }
+    assert_eq!(page("SEED?page=2").await, ("c d".into(), "SEED?page=3".into(), json!(true)));
+    assert_eq!(page("SEED?page=3").await, ("e".into(), String::new(), json!(false)));
+    assert_eq!(page("SEED?page=9").await.0, "");
+    for wrong in ["0", "-1", "x", "1&page=2", ""] {
+        let answer = scene.get(&format!("/v1/datadelivery/SEED?page={wrong}"), tokens.access.expose()).await;
+        answer.refuses(400, "Invalid request parameter page");
+    }
 }
 
 #[tokio::test]
