@@ -4,12 +4,16 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use filebell_core::path::FilePath;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, openat, openat2, unlinkat};
+use rustix::io::Errno;
+
+/// How often an opening is repeated at once that the kernel could not finish because of a rename elsewhere.
+const RACES_MAX: u32 = 64;
 
 /// A directory that is held open, so that it stays the same one whatever happens to its name.
 #[derive(Debug)]
@@ -44,10 +48,28 @@ impl Root {
     }
 
     fn open_at(&self, path: &FilePath, flags: OFlags) -> io::Result<OwnedFd> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let relative = OsStr::from_bytes(path.relative());
-        Ok(openat2(&self.0, relative, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+        Ok(open_beneath(self.0.as_fd(), path.relative(), flags)?)
     }
+}
+
+/// Opens what lies at a relative path beneath an open directory.
+pub(crate) fn open_beneath(root: BorrowedFd<'_>, relative: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let open = || openat2(root, OsStr::from_bytes(relative), flags, Mode::empty(), resolve);
+    for _ in 0..RACES_MAX {
+        match open() {
+            Err(Errno::AGAIN | Errno::INTR) => (),
+            answer => return answer,
+        }
+    }
+    open()
+}
+
+/// Whether an error of opening says that no file of ours lies at the path: nothing, or something that is reached
+/// only through a link, or no regular file.
+pub(crate) fn is_absence(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NXIO | Errno::NODEV)
 }
 
 #[cfg(test)]

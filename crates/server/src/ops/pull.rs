@@ -12,7 +12,7 @@ use filebell_core::subscription::{Customer, Protocol};
 use filebell_core::time::{TimestampMs, TimestampSecs};
 
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError};
-use crate::beneath::Root;
+use crate::beneath::{Root, is_absence};
 use crate::store::{Account, Changes, ChangesOf};
 
 /// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
@@ -197,12 +197,9 @@ impl Ops {
         let target = path.clone();
         let missing = || OpsError::NotFound(format!("file {}", path.to_text()));
         let file = blocking(move || Root::open(&root)?.open_file(&target)).await.map_err(|error| {
-            use rustix::io::Errno;
-            match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
-                (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) => missing(),
-                (_, Some(Errno::LOOP | Errno::XDEV | Errno::NXIO)) => missing(),
-                _ => OpsError::File(error),
-            }
+            let errno = rustix::io::Errno::from_io_error(&error);
+            let absent = error.kind() == io::ErrorKind::NotFound || errno.is_some_and(is_absence);
+            if absent { missing() } else { OpsError::File(error) }
         })?;
         let stored = self.0.store.file_at(account.id, path.clone()).await?;
         Ok(OpenFile { file, stored, path })
