@@ -12,7 +12,7 @@ use filebell_core::subscription::{Customer, Protocol};
 use filebell_core::time::{TimestampMs, TimestampSecs};
 
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError};
-use crate::beneath::Root;
+use crate::beneath::{Root, is_absence};
 use crate::store::{Account, Changes, ChangesOf};
 
 /// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
@@ -70,13 +70,6 @@ pub struct OpenFile {
     pub stored: Option<StoredFile>,
     /// Its path.
     pub path: FilePath,
-}
-
-impl OpenFile {
-    /// What changes when its content changes, without quotes.
-    pub fn tag(&self, inode: u64, size: u64, mtime_ns: i64, ctime_ns: i64) -> String {
-        tag(self.stored.as_ref(), inode, size, mtime_ns, ctime_ns)
-    }
 }
 
 impl Ops {
@@ -229,12 +222,9 @@ impl Ops {
         let target = path.clone();
         let missing = || OpsError::NotFound(format!("file {}", path.to_text()));
         let file = blocking(move || Root::open(&root)?.open_file(&target)).await.map_err(|error| {
-            use rustix::io::Errno;
-            match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
-                (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) => missing(),
-                (_, Some(Errno::LOOP | Errno::XDEV | Errno::NXIO)) => missing(),
-                _ => OpsError::File(error),
-            }
+            let errno = rustix::io::Errno::from_io_error(&error);
+            let absent = error.kind() == io::ErrorKind::NotFound || errno.is_some_and(is_absence);
+            if absent { missing() } else { OpsError::File(error) }
         })?;
         let stored = self.0.store.file_at(account.id, path.clone()).await?;
         Ok(OpenFile { file, stored, path })
@@ -282,7 +272,7 @@ fn granted_folder(caller: &ApplicationCaller, folder: &str) -> Result<FilePath, 
 }
 
 /// What changes when a file's content changes, without quotes: the content's own where the file still is what the
-/// journal read, else one of its size and times.
+/// journal read, else one of its number, size and time. A file that is opened is answered with the same.
 pub(super) fn tag(stored: Option<&StoredFile>, inode: u64, size: u64, mtime_ns: i64, ctime_ns: i64) -> String {
     let as_stored = stored.filter(|stored| {
         let print = &stored.fingerprint;
@@ -290,7 +280,10 @@ pub(super) fn tag(stored: Option<&StoredFile>, inode: u64, size: u64, mtime_ns: 
     });
     match as_stored {
         Some(stored) => hex::encode(stored.version.md5),
-        None => format!("{inode:x}-{size:x}-{ctime_ns:x}"),
+        None => {
+            let (secs, nanos) = (ctime_ns.div_euclid(1_000_000_000), ctime_ns.rem_euclid(1_000_000_000));
+            format!("{inode:x}-{size:x}-{secs:x}.{nanos:x}")
+        }
     }
 }
 

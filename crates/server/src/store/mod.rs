@@ -26,7 +26,7 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 
 pub use crypt::{KeyError, StoreKey};
 
-use crate::seams::FreshIds;
+use filebell_core::id::FreshIds;
 
 /// Why a verb failed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -358,7 +358,7 @@ pub struct Asked {
 pub struct Known {
     /// The file stored at the path.
     pub row: Option<StoredFile>,
-    /// Where there is none: the files stored at other paths with the same inode number.
+    /// The files stored with that inode number, at whatever path.
     pub kin: Vec<StoredFile>,
 }
 

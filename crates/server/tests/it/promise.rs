@@ -68,6 +68,8 @@ fn a_file_is_told_by_nextcloud_verified_pulled_and_downloaded() {
     for tree in ["/remote.php/dav/files/test2", "/remote.php/webdav"] {
         let answer = house.get(&format!("{tree}/SEED/result.txt"), &[("Authorization", &by)]);
         assert_eq!((answer.status, answer.text().as_str()), (200, "hello\n"));
+        let sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+        assert!(answer.header("oc-checksum").contains(sha256));
     }
     // What was shown is where the next notification starts from.
     house.write("SEED/more.txt", "more\n");
@@ -183,22 +185,28 @@ fn what_was_written_while_it_was_down_is_told_at_the_start() {
     house.write("SEED/before-the-first-start", "old");
     house.start();
     house.write("SEED/a", "1");
-    receiver.wait_for(1);
+    house.write("SEED/there", "2");
+    receiver.wait_for(2);
     house.kill();
-    house.write("SEED/a", "2");
-    house.write("SEED/deep/new/b", "3");
-    std::fs::rename(house.root().join("SEED/before-the-first-start"), house.root().join("SEED/moved")).unwrap();
+    house.write("SEED/a", "3");
+    house.write("SEED/deep/new/b", "4");
+    std::fs::rename(house.root().join("SEED/there"), house.root().join("SEED/moved")).unwrap();
     house.start();
-    let events = house.wait_for_events(4);
+    let events = house.wait_for_events(5);
     let mut told: Vec<_> = events
         .iter()
         .map(|event| (event["kind"].as_str().unwrap().to_owned(), event["path"].as_str().unwrap().to_owned()))
         .collect();
     told[1..].sort();
-    let expected =
-        [("created", "/SEED/a"), ("created", "/SEED/deep/new/b"), ("moved", "/SEED/moved"), ("updated", "/SEED/a")];
+    let expected = [
+        ("created", "/SEED/a"),
+        ("created", "/SEED/deep/new/b"),
+        ("created", "/SEED/there"),
+        ("moved", "/SEED/moved"),
+        ("updated", "/SEED/a"),
+    ];
     assert_eq!(told, expected.map(|(kind, path)| (kind.to_owned(), path.to_owned())));
-    receiver.wait_for(3);
+    receiver.wait_for(4);
 }
 
 #[test]

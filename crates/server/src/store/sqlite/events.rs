@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, StoreError};
 use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, signed, stored_file};
 use super::{SqliteStore, WriterState, nextcloud, owed};
-use crate::seams::FreshIds;
+use filebell_core::id::FreshIds;
 
 /// How many events are read at once while looking for those that were asked for.
 const SCAN_EVENTS: u32 = 1000;
@@ -305,10 +305,10 @@ pub(super) fn file_at(
 fn known(connection: &Connection, account: AccountId, asked: &Asked) -> Result<Known, StoreError> {
     let row = file_at(connection, account, &asked.path)?;
     let kin = match asked.inode {
-        Some(inode) if row.is_none() => {
+        Some(inode) => {
             select_files(connection, "account = ?1 AND inode = ?2 ORDER BY id", params![account.get(), signed(inode)])?
         }
-        _ => Vec::new(),
+        None => Vec::new(),
     };
     Ok(Known { row, kin })
 }
