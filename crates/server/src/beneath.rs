@@ -19,6 +19,9 @@ use rustix::io::Errno;
 /// What our own names in a tree begin with; they are shown to nobody.
 pub const OWN_PREFIX: &[u8] = b".filebell-";
 
+/// How often an opening is repeated at once that the kernel could not finish because of a rename elsewhere.
+const RACES_MAX: u32 = 64;
+
 /// A directory that is held open, so that it stays the same one whatever happens to its name.
 #[derive(Debug)]
 pub struct Root(OwnedFd);
@@ -157,9 +160,7 @@ impl Root {
     }
 
     fn open_at(&self, path: &FilePath, flags: OFlags) -> io::Result<OwnedFd> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let relative = OsStr::from_bytes(path.relative());
-        Ok(openat2(&self.0, relative, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+        Ok(open_beneath(self.0.as_fd(), path.relative(), flags)?)
     }
 }
 
@@ -237,6 +238,26 @@ fn as_look(stat: &Statx) -> Look {
 /// Saturates in the years 1677 and 2262: still good to compare for equality.
 fn nanoseconds(time: &StatxTimestamp) -> i64 {
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.into())
+}
+
+/// Opens what lies at a relative path beneath an open directory.
+pub(crate) fn open_beneath(root: BorrowedFd<'_>, relative: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let open = || openat2(root, OsStr::from_bytes(relative), flags, Mode::empty(), resolve);
+    for _ in 0..RACES_MAX {
+        match open() {
+            Err(Errno::AGAIN | Errno::INTR) => (),
+            answer => return answer,
+        }
+    }
+    open()
+}
+
+/// Whether an error of opening says that no file of ours lies at the path: nothing, or something that is reached
+/// only through a link, or no regular file.
+pub(crate) fn is_absence(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NXIO | Errno::NODEV)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 
 use super::pull::{blocking, root_of};
 use super::{AccountCaller, Ops, OpsError};
-use crate::beneath::{Kind, Look, OWN_PREFIX, Root};
+use crate::beneath::{Kind, Look, OWN_PREFIX, Root, is_absence};
 use crate::source::upload::{Checksum, Mtime, Placed, Target, Upload, UploadError};
 use crate::store::{Asked, Property};
 
@@ -450,11 +450,11 @@ fn checked(path: Option<FilePath>) -> Result<Option<FilePath>, OpsError> {
 
 /// Tells what is not there, or may not be seen, from what cannot be read.
 fn absent(error: io::Error) -> OpsError {
-    use rustix::io::Errno;
-    match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
-        (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) => OpsError::NotFound("file".into()),
-        (_, Some(Errno::LOOP | Errno::XDEV | Errno::NXIO)) => OpsError::NotFound("file".into()),
-        (io::ErrorKind::AlreadyExists, _) => OpsError::Exists("a file or directory of this name".into()),
+    let errno = rustix::io::Errno::from_io_error(&error);
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OpsError::NotFound("file".into()),
+        _ if errno.is_some_and(is_absence) => OpsError::NotFound("file".into()),
+        io::ErrorKind::AlreadyExists => OpsError::Exists("a file or directory of this name".into()),
         _ => OpsError::File(error),
     }
 }

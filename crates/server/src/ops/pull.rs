@@ -12,7 +12,7 @@ use filebell_core::subscription::{Customer, Protocol};
 use filebell_core::time::{TimestampMs, TimestampSecs};
 
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError, SageX3Settings};
-use crate::beneath::Root;
+use crate::beneath::{Root, is_absence};
 use crate::store::{Account, Changes, ChangesOf};
 
 /// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
@@ -72,13 +72,6 @@ pub struct OpenFile {
     pub stored: Option<StoredFile>,
     /// Its path.
     pub path: FilePath,
-}
-
-impl OpenFile {
-    /// What changes when its content changes, without quotes.
-    pub fn tag(&self, inode: u64, size: u64, mtime_ns: i64, ctime_ns: i64) -> String {
-        tag(self.stored.as_ref(), inode, size, mtime_ns, ctime_ns)
-    }
 }
 
 impl Ops {
@@ -250,6 +243,9 @@ impl Ops {
         match blocking(move || Root::open(&root)?.remove_file(&target)).await {
             Ok(()) => (),
             Err(error) if is_absent(&error) => (),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                return Err(OpsError::NotFound(format!("file {}", path.to_text())));
+            }
             Err(error) => return Err(OpsError::File(error)),
         }
         let gone = Arrival {
@@ -317,13 +313,11 @@ pub(super) fn granted_folder(caller: &ApplicationCaller, folder: &str, scope: &s
 
 /// Whether there is no such file, or a link, a directory or a device stands in its place.
 fn is_absent(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
-        || matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::LOOP | Errno::XDEV | Errno::NXIO))
+    error.kind() == io::ErrorKind::NotFound || rustix::io::Errno::from_io_error(error).is_some_and(is_absence)
 }
 
 /// What changes when a file's content changes, without quotes: the content's own where the file still is what the
-/// journal read, else one of its size and times.
+/// journal read, else one of its number, size and time. A file that is opened is answered with the same.
 pub(super) fn tag(stored: Option<&StoredFile>, inode: u64, size: u64, mtime_ns: i64, ctime_ns: i64) -> String {
     let as_stored = stored.filter(|stored| {
         let print = &stored.fingerprint;
@@ -331,7 +325,10 @@ pub(super) fn tag(stored: Option<&StoredFile>, inode: u64, size: u64, mtime_ns: 
     });
     match as_stored {
         Some(stored) => hex::encode(stored.version.md5),
-        None => format!("{inode:x}-{size:x}-{ctime_ns:x}"),
+        None => {
+            let (secs, nanos) = (ctime_ns.div_euclid(1_000_000_000), ctime_ns.rem_euclid(1_000_000_000));
+            format!("{inode:x}-{size:x}-{secs:x}.{nanos:x}")
+        }
     }
 }
 

@@ -263,13 +263,29 @@ fn locks(locks: &[DavLock]) -> String {
         let _ = write!(
             out,
             "<d:activelock><d:lockscope><d:{scope}/></d:lockscope><d:locktype><d:write/></d:locktype>\
-             <d:depth>{depth}</d:depth><d:timeout>{timeout}</d:timeout><d:locktoken><d:href>{}</d:href></d:locktoken>\
+             <d:depth>{depth}</d:depth>{}<d:timeout>{timeout}</d:timeout><d:locktoken><d:href>{}</d:href></d:locktoken>\
              <d:lockroot><d:href>{}</d:href></d:lockroot></d:activelock>",
+            owner(lock),
             lock.token,
             lock.path.with_prefix().as_url_string()
         );
     }
     out
+}
+
+/// Who a lock's maker says they are: a text, or an address.
+fn owner(lock: &DavLock) -> String {
+    let Some(owner) = &lock.owner else { return String::new() };
+    let mut inner = String::new();
+    match owner.get_child("href").and_then(|href| href.get_text()) {
+        Some(href) => {
+            inner.push_str("<d:href>");
+            push_xml_text(&mut inner, &href);
+            inner.push_str("</d:href>");
+        }
+        None => push_xml_text(&mut inner, &owner.get_text().unwrap_or_default()),
+    }
+    format!("<d:owner>{inner}</d:owner>")
 }
 
 /// Properties of the server's own, which nobody sets.
