@@ -400,6 +400,10 @@ async fn captured_webdav_is_answered_as_it_was() {
     // The pieces come before what is made of them.
     exchanges.sort_by_key(|exchange| exchange.name.ends_with("chunk_move"));
     for exchange in exchanges {
+        if exchange.name.ends_with("chunk_move") {
+            // The capture does not hold the bytes of the pieces.
+            house.alice("PUT", "/remote.php/dav/uploads/alice/up1/2", &[], vec![b'x'; 3_050_000]).await;
+        }
         let answer = replay(&house, &exchange).await;
         match (fault(&exchange, &answer, false), dav_deviation(&exchange.name)) {
             (None, None) => matched += 1,
