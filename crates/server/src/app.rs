@@ -20,12 +20,12 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::config::{Config, WatchConfig};
-use crate::delivery::{DeliveryConfig, Dispatcher, Egress, EgressError, Hints, Policy};
+use crate::delivery::{Dispatcher, Egress, EgressError, Hints};
 use crate::http;
 use crate::journal::Journal;
 use crate::ops::{Ops, OpsError, generate_admin_token};
 use crate::seams::Seams;
-use crate::source::folder::{Folder, FolderConfig};
+use crate::source::folder::{Folder, FolderConfig, Ignore};
 use crate::store::{Account, KeyError, Store, StoreError, StoreKey};
 
 /// The file that says that somebody serves this data directory.
@@ -114,18 +114,11 @@ impl App {
         let ops = Ops::new(store.clone(), journal.clone(), seams.clone(), public_url.clone(), Some(admin_token));
         declare(&ops, config.accounts, config.subscriptions, config.applications).await?;
 
-        let policy = Policy { allow_networks: config.egress.allow_networks, allow_http: config.egress.allow_http };
-        let egress = Egress::new(policy, seams.clone())?;
+        let egress = Egress::new(config.egress, seams.clone())?;
         let (change, changed) = watch::channel(0);
         let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
-        let delivery = DeliveryConfig {
-            timeout: config.delivery.timeout,
-            max_in_flight: config.delivery.max_in_flight,
-            max_in_flight_per_endpoint: config.delivery.max_in_flight_per_endpoint,
-            schedule: config.delivery.schedule,
-        };
-        let timeout = delivery.timeout;
-        let dispatcher = Dispatcher::new(store.clone(), egress, seams, delivery, &public_url, hints);
+        let timeout = config.delivery.timeout;
+        let dispatcher = Dispatcher::new(store.clone(), egress, seams, config.delivery, &public_url, hints);
 
         let stop = CancellationToken::new();
         let mut sources = Sources { store, journal, config: folder_config(config.watch)?, running: HashMap::new() };
@@ -218,25 +211,9 @@ fn url_of(address: SocketAddr) -> Url {
     Url::parse(&format!("http://{host}")).expect("a socket address makes a URL")
 }
 
-fn folder_config(watch: WatchConfig) -> Result<FolderConfig, AppError> {
-    use crate::config::{self, WatchMode};
-    use crate::source::folder::{Existing, Ignore, Mode};
-    Ok(FolderConfig {
-        settle: watch.settle,
-        quiet: watch.quiet,
-        existing: match watch.existing {
-            config::Existing::None => Existing::None,
-            config::Existing::All => Existing::All,
-            config::Existing::Since(at) => Existing::Since(at),
-        },
-        rescan: watch.rescan,
-        mode: match watch.mode {
-            WatchMode::Auto => Mode::Auto,
-            WatchMode::Inotify => Mode::Inotify,
-            WatchMode::Poll => Mode::Poll,
-        },
-        ignore: Ignore::new(&watch.ignore)?,
-    })
+fn folder_config(watch: WatchConfig) -> Result<FolderConfig, FilterError> {
+    let WatchConfig { settle, quiet, existing, rescan, mode, ignore } = watch;
+    Ok(FolderConfig { settle, quiet, existing, rescan, mode, ignore: Ignore::new(&ignore)? })
 }
 
 /// Writes the objects that the configuration declares.

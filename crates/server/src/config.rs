@@ -1,6 +1,6 @@
 //! What was typed -> what is true.
 //!
-//! Flags, environment, file and defaults are merged in this order by [`typed`], which checks shapes and unknown
+//! Flags, environment, file and defaults are merged in this order by `typed`, which checks shapes and unknown
 //! keys; the step from there to [`Config`] checks meanings and what one key asks of another. All mistakes are
 //! reported together. Nothing after this room looks at a text or a default again.
 
@@ -15,18 +15,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use filebell_core::retry::Schedule;
 use filebell_core::secret::Secret;
-use filebell_core::time::TimestampMs;
-use ipnet::IpNet;
 use url::Url;
 
+use crate::delivery::{DeliveryConfig, Policy};
 use crate::ops::{AccountRequest, ApplicationRequest, GrantRequest, SubscriptionRequest};
+use crate::source::folder::{Existing, Mode};
 
 pub use duration::{NotADuration, parse_duration};
 
-/// Names that writers use for what is not finished yet.
-pub const IGNORE_DEFAULT: [&str; 6] = ["*.part", "*.tmp", "*.filepart", "*.crdownload", ".*", "~$*"];
 /// The scope an operator's grant has if none is named.
 pub const SCOPE_DEFAULT: &str = "api.dataDelivery";
 
@@ -46,7 +43,7 @@ pub struct Config {
     /// How notifications are sent.
     pub delivery: DeliveryConfig,
     /// Where they may go.
-    pub egress: EgressConfig,
+    pub egress: Policy,
     /// Accounts declared in the file.
     pub accounts: Vec<AccountRequest>,
     /// Subscriptions declared in the file.
@@ -83,53 +80,9 @@ pub struct WatchConfig {
     /// How often every root is listed again.
     pub rescan: Duration,
     /// How changes are seen.
-    pub mode: WatchMode,
+    pub mode: Mode,
     /// Globs of names that are never told.
     pub ignore: Vec<String>,
-}
-
-/// What of a new root is told that is already there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Nothing.
-    None,
-    /// Everything.
-    All,
-    /// What was changed at this time or later.
-    Since(TimestampMs),
-}
-
-/// How changes are seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WatchMode {
-    /// By inotify where it works, by listing elsewhere.
-    Auto,
-    /// By inotify; a root where it does not work is degraded.
-    Inotify,
-    /// By listing only.
-    Poll,
-}
-
-/// How notifications are sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliveryConfig {
-    /// One deadline over connect, headers and body.
-    pub timeout: Duration,
-    /// Attempts under way at once.
-    pub max_in_flight: usize,
-    /// Attempts under way at once to one endpoint.
-    pub max_in_flight_per_endpoint: usize,
-    /// The gaps between attempts.
-    pub schedule: Schedule,
-}
-
-/// Where notifications may go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EgressConfig {
-    /// Exceptions to public addresses only.
-    pub allow_networks: Vec<IpNet>,
-    /// Whether http:// may be used to public addresses too.
-    pub allow_http: bool,
 }
 
 /// Where the configuration comes from.

@@ -423,7 +423,7 @@ Examples:
       --connection-id https://cloud.example.org:test2 --min-interval 10s --key-file rdm.key
 
 Sage X3 is told by grants: filebell application add, filebell application grant.")]
-    Add(SubscriptionAdd),
+    Add(Box<SubscriptionAdd>),
     /// List subscriptions
     List,
     /// Show a subscription

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use filebell::config::{Config, ConfigError, Sources};
+use filebell::ops::OpsError;
 use filebell_core::secret::Secret;
 
 use output::Output;
@@ -118,9 +119,17 @@ pub(crate) fn main() -> ExitCode {
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::report(&error);
-            if error.is::<ConfigError>() || error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            if is_wrong_usage(&error) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Whether other arguments would have been right, whatever the state of things.
+fn is_wrong_usage(error: &anyhow::Error) -> bool {
+    let unusable = |error: &OpsError| {
+        matches!(error, OpsError::Name(_) | OpsError::Endpoint(_) | OpsError::Filter(_) | OpsError::Key(_))
+    };
+    error.is::<ConfigError>() || error.is::<Usage>() || error.downcast_ref().is_some_and(unusable)
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

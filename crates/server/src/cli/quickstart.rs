@@ -49,28 +49,13 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
-    let began = Instant::now();
     let directory = tempfile::Builder::new().prefix("filebell-quickstart-").tempdir();
     let directory = directory.context("a temporary directory cannot be made")?;
     let mut stage = Stage::set(directory.path(), out.clone()).await?;
-    let played = tokio::select! {
-        played = tokio::time::timeout(ALL_WITHIN, stage.play()) => match played {
-            Ok(played) => played,
-            Err(_) => Err(anyhow::anyhow!("not done within {ALL_WITHIN:?}: still waiting for {}", stage.waiting_for)),
-        },
-        () = stop.asked() => return Ok(()),
-    };
-    if let Err(error) = played {
-        out.line(&format!("\n✗ {error:#}"))?;
-        anyhow::bail!("a step of the quickstart failed");
-    }
-    out.line(&format!("\nEvery step succeeded, in {:.1} s.", began.elapsed().as_secs_f32()))?;
-    if !args.exit {
-        stage.invite()?;
-        stage.go_on(&mut stop).await?;
-    }
+    let shown = stage.show(&mut stop, args.exit).await;
+    // Before its directories go.
     stage.app.stop().await;
-    Ok(())
+    shown
 }
 
 /// The server and the receivers.
@@ -151,10 +136,31 @@ impl Stage {
                 poll: POLL,
             };
             let (receiver, steps) = setup.start(listener)?;
-            out.line(&format!("  {protocol:<9} at http://{address}, downloads into {}", into.display()))?;
+            let shown = into.display();
+            out.line(&format!("  {:<9} at http://{address}, downloads into {shown}", protocol.as_str()))?;
             receivers.push(Listening { protocol, into, steps, last_told_at: None, _receiver: receiver });
         }
         Ok(Self { out, app, folder, receivers, waiting_for: String::new() })
+    }
+
+    async fn show(&mut self, stop: &mut Stop, and_exit: bool) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let played = tokio::select! {
+            played = tokio::time::timeout(ALL_WITHIN, self.play()) => played,
+            () = stop.asked() => return Ok(()),
+        };
+        let waiting_for = &self.waiting_for;
+        let late = |_| anyhow::anyhow!("not done within {ALL_WITHIN:?}: still waiting for {waiting_for}");
+        if let Err(error) = played.map_err(late).flatten() {
+            self.out.line(&format!("\n✗ {error:#}"))?;
+            anyhow::bail!("a step of the quickstart failed");
+        }
+        self.out.line(&format!("\nEvery step succeeded, in {:.1} s.", began.elapsed().as_secs_f32()))?;
+        if !and_exit {
+            self.invite()?;
+            self.go_on(stop).await?;
+        }
+        Ok(())
     }
 
     async fn play(&mut self) -> anyhow::Result<()> {
@@ -236,7 +242,7 @@ impl Stage {
         let out = self.out.clone();
         let mut steps = Vec::new();
         for receiver in &mut self.receivers {
-            let (protocol, out) = (receiver.protocol, &out);
+            let (protocol, out) = (receiver.protocol.as_str(), &out);
             steps.push(Box::pin(async move {
                 while let Some(step) = receiver.steps.recv().await {
                     out.line(&format!("{protocol:<9} {}", step.to_text()))?;

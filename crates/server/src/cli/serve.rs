@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Host;
 
 use super::output::{Output, say};
-use super::{Global, Usage};
+use super::{Global, Usage, secret_from};
 
 /// The subscription that `--notify` makes.
 const NOTIFY: &str = "notify";
@@ -48,6 +48,9 @@ pub(super) struct Args {
 const EXAMPLES: &str = "\
 Prints one line `listening on http://HOST:PORT` on stdout when it is ready. SIGTERM ends it when what is under way has
 come to its end; kill -9 loses nothing.
+
+With --watch the account is named after the directory; FILEBELL_PASSWORD gives it a password, with which its files can
+be downloaded.
 
 Examples:
   filebell serve --config /etc/filebell.toml
@@ -136,7 +139,7 @@ async fn watch_and_notify(config: &mut Config, root: &Path, url: EndpointUrl) ->
     };
     config.accounts.push(AccountRequest {
         name: account.clone(),
-        password: None,
+        password: secret_from(None, "FILEBELL_PASSWORD")?,
         root: Some(root.to_owned()),
         customer_url: String::new(),
         customer_id: String::new(),

@@ -17,11 +17,9 @@ use super::typed::{
     Given, Mistakes, Place, Text, Texts, Typed, TypedAccount, TypedApplication, TypedDelivery, TypedEgress,
     TypedFilter, TypedGrant, TypedSecret, TypedSubscription, TypedWatch, nearest,
 };
-use super::{
-    Config, DeliveryConfig, EgressConfig, Existing, IGNORE_DEFAULT, Listen, SCOPE_DEFAULT, WatchConfig, WatchMode,
-    parse_duration,
-};
+use super::{Config, DeliveryConfig, Existing, Listen, Mode, Policy, SCOPE_DEFAULT, WatchConfig, parse_duration};
 use crate::ops::{AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest};
+use crate::source::folder::Ignore;
 
 const LISTEN: (&str, u16) = ("127.0.0.1", 8080);
 const DATA_DIR: &str = "filebell-data";
@@ -75,9 +73,9 @@ impl Check<'_> {
             }
         }
         let mode = |text: &str| match text {
-            "auto" => Ok(WatchMode::Auto),
-            "inotify" => Ok(WatchMode::Inotify),
-            "poll" => Ok(WatchMode::Poll),
+            "auto" => Ok(Mode::Auto),
+            "inotify" => Ok(Mode::Inotify),
+            "poll" => Ok(Mode::Poll),
             other => Err(one_of(other, &["auto", "inotify", "poll"])),
         };
         WatchConfig {
@@ -85,10 +83,10 @@ impl Check<'_> {
             quiet: self.read(typed.quiet, parse_duration).unwrap_or_default(),
             existing: self.read(typed.existing, existing).unwrap_or(Existing::None),
             rescan: self.read(typed.rescan, longer_than_zero).unwrap_or(RESCAN),
-            mode: self.read(typed.mode, mode).unwrap_or(WatchMode::Auto),
+            mode: self.read(typed.mode, mode).unwrap_or(Mode::Auto),
             ignore: typed
                 .ignore
-                .map_or_else(|| IGNORE_DEFAULT.map(str::to_owned).to_vec(), |given| values(Some(given))),
+                .map_or_else(|| Ignore::DEFAULT.map(str::to_owned).to_vec(), |given| values(Some(given))),
         }
     }
 
@@ -119,9 +117,9 @@ impl Check<'_> {
         }
     }
 
-    fn egress(&self, typed: TypedEgress) -> EgressConfig {
+    fn egress(&self, typed: TypedEgress) -> Policy {
         let networks = typed.allow_networks.into_iter().flat_map(|given| given.value);
-        EgressConfig {
+        Policy {
             allow_networks: networks.filter_map(|given| self.read(Some(given), network)).collect(),
             allow_http: typed.allow_http.is_some_and(|given| given.value),
         }
@@ -178,12 +176,7 @@ impl Check<'_> {
         roots.push((real, name.to_owned()));
     }
 
-    fn subscriptions(
-        &self,
-        typed: Vec<TypedSubscription>,
-        known: &Known,
-        egress: &EgressConfig,
-    ) -> Vec<SubscriptionRequest> {
+    fn subscriptions(&self, typed: Vec<TypedSubscription>, known: &Known, egress: &Policy) -> Vec<SubscriptionRequest> {
         let mut names = Unique::new(self.mistakes);
         typed.into_iter().filter_map(|one| self.subscription(one, known, egress, &mut names)).collect()
     }
@@ -192,7 +185,7 @@ impl Check<'_> {
         &self,
         typed: TypedSubscription,
         known: &Known,
-        egress: &EgressConfig,
+        egress: &Policy,
         names: &mut Unique<'_>,
     ) -> Option<SubscriptionRequest> {
         let name = self.name(&typed.at, "subscriptions", typed.name, names);
@@ -274,7 +267,7 @@ impl Check<'_> {
         &self,
         typed: Vec<TypedApplication>,
         known: &Known,
-        egress: &EgressConfig,
+        egress: &Policy,
     ) -> Vec<(ApplicationRequest, Vec<GrantRequest>)> {
         let (mut names, mut client_ids) = (Unique::new(self.mistakes), Unique::new(self.mistakes));
         let mut applications = Vec::new();
@@ -356,7 +349,7 @@ impl Check<'_> {
     }
 
     /// A URL that is posted to, and whether it could ever be.
-    fn endpoint(&self, given: Given<String>, egress: &EgressConfig) -> String {
+    fn endpoint(&self, given: Given<String>, egress: &Policy) -> String {
         match endpoint(&given.value) {
             Err(error) => self.mistakes.of(&given, error.to_string()),
             Ok(url) if url.url().scheme() == "http" && !egress.allow_http && !may_be_allowed(url.url(), egress) => {
@@ -535,7 +528,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 /// Whether a host could lie in an allowed network: an address does or does not, a name may.
-fn may_be_allowed(url: &Url, egress: &EgressConfig) -> bool {
+fn may_be_allowed(url: &Url, egress: &Policy) -> bool {
     let within = |address: std::net::IpAddr| egress.allow_networks.iter().any(|network| network.contains(&address));
     match url.host() {
         Some(Host::Ipv4(address)) => within(address.into()),

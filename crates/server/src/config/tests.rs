@@ -131,7 +131,7 @@ fn what_the_design_writes_down_are_the_defaults() {
     assert_eq!(bare.data_dir, Path::new("filebell-data"));
     assert_eq!(bare.watch, full.watch);
     assert_eq!(bare.delivery, full.delivery);
-    assert_eq!(bare.egress, EgressConfig { allow_networks: Vec::new(), allow_http: false });
+    assert_eq!(bare.egress, Policy { allow_networks: Vec::new(), allow_http: false });
 }
 
 #[test]

@@ -38,7 +38,7 @@ const IDLE_MAX: Duration = Duration::from_secs(1);
 const LEASE_SPARE: Duration = Duration::from_secs(15);
 
 /// How notifications are sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryConfig {
     /// The deadline of one attempt.
     pub timeout: Duration,

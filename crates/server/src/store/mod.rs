@@ -332,7 +332,7 @@ pub struct Asked {
 pub struct Known {
     /// The file stored at the path.
     pub row: Option<StoredFile>,
-    /// Where there is none: the files stored at other paths with the same inode number.
+    /// The files stored with that inode number, at whatever path.
     pub kin: Vec<StoredFile>,
 }
 

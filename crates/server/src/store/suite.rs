@@ -217,7 +217,7 @@ async fn rows_come_back_as_they_went_in() {
     let asked = |path, inode| Asked { path, inode };
     let asked = vec![asked(odd.clone(), Some(7)), asked(path("/elsewhere"), Some(7)), asked(path("/none"), None)];
     let known = bench.store.known(bench.account, asked).await.unwrap();
-    let here = Known { row: Some(stored.clone()), kin: Vec::new() };
+    let here = Known { row: Some(stored.clone()), kin: vec![stored.clone()] };
     assert_eq!(known, [here, Known { row: None, kin: vec![stored] }, Known::default()]);
     let event = bench.store.changes(ChangesOf::default(), Cursor::after(Seq::ZERO), 1).await.unwrap().events.remove(0);
     assert_eq!((event.path, event.version, event.recorded_at), (odd, Some(present.version), at(7)));

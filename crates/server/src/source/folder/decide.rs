@@ -13,9 +13,9 @@ use md5::Md5;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::dirty::{Dirt, Lane, Taken, VANISH_GRACE};
+use super::dirty::{Dirt, Hint, Lane, Taken, VANISH_GRACE};
 use super::lease::{self, Lease};
-use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, look_at};
+use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, links, look_at};
 use super::{Existing, Shared};
 use crate::journal::{Asked, JournalError, Known};
 
@@ -230,12 +230,16 @@ impl Decider<'_> {
         if !unchanged {
             return Ok(busy(&mut taken.dirt));
         }
+        taken.dirt.shared_inode = (links(file.as_fd())? > 1).then_some(print.inode);
         let completeness = match lease {
             Lease::Granted if taken.dirt.renamed => Completeness::Renamed,
             Lease::Granted => Completeness::Leased,
             Lease::Busy | Lease::Unavailable => Completeness::QuietPeriod,
         };
-        let moved_from = self.moved_from(root, &taken.path, &print, &known.kin)?;
+        let moved_from = match known.row {
+            Some(_) => None,
+            None => self.moved_from(root, &print, &known.kin)?,
+        };
         Ok(Step::Claim(Claim::Present(Present { fingerprint: print, version, completeness, moved_from, announce })))
     }
 
@@ -283,24 +287,33 @@ impl Decider<'_> {
         Ok((read == size).then_some(version))
     }
 
+    /// A file of several names was written under one of them, and nothing was heard of the others: where their rows
+    /// differ, all are looked at again.
+    fn compare_names(&self, path: &FilePath, inode: u64) {
+        let asked = Asked { path: path.clone(), inode: Some(inode) };
+        let known = self.shared.runtime.block_on(self.shared.journal.known(self.shared.account, vec![asked]));
+        let Ok(known) = known else { return self.shared.scan.request() };
+        let rows: Vec<StoredFile> = known.into_iter().flat_map(|known| known.kin).collect();
+        let differ = rows.iter().zip(rows.iter().skip(1)).any(|(one, other)| one.fingerprint != other.fingerprint);
+        for row in rows {
+            if differ && !self.shared.dirty.mark(row.path, Hint::Touched) {
+                self.shared.scan.request();
+            }
+        }
+    }
+
     /// Where the same inode lay before, if it lies there no longer.
-    fn moved_from(
-        &self,
-        root: &OpenRoot,
-        path: &FilePath,
-        print: &Fingerprint,
-        kin: &[StoredFile],
-    ) -> Result<Option<FilePath>, Errno> {
+    fn moved_from(&self, root: &OpenRoot, print: &Fingerprint, kin: &[StoredFile]) -> Result<Option<FilePath>, Errno> {
         for old in kin {
             let was = &old.fingerprint;
             // Without a time of birth the inode number may have been given to another file meanwhile.
             let same = was.same_inode(print)
                 && (was.birth_ns.is_some() || (was.size, was.mtime_ns) == (print.size, print.mtime_ns));
-            if !same || old.path == *path {
+            if !same {
                 continue;
             }
-            let still_there = matches!(root.look(&old.path)?, Look::File(there) if there.same_inode(was));
-            if !still_there {
+            // Another file under the old name keeps the old row: it may be claimed in this very batch.
+            if root.look(&old.path)? == Look::NoFile {
                 return Ok(Some(old.path.clone()));
             }
         }
@@ -315,6 +328,7 @@ impl Decider<'_> {
         match self.shared.runtime.block_on(self.shared.journal.record(arrivals)) {
             Ok(_) => {
                 for taken in taken {
+                    taken.dirt.shared_inode.into_iter().for_each(|inode| self.compare_names(&taken.path, inode));
                     self.shared.dirty.done(&taken.path);
                 }
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use filebell_core::arrival::Fingerprint;
 use filebell_core::path::FilePath;
 
+use super::dir::Dir;
 use super::{locked, wait_until};
 
 /// At most this many paths are kept; what comes on top is left to a scan.
@@ -68,6 +69,8 @@ pub(super) struct Dirt {
     pub(super) failures: u32,
     /// How it has looked since when, where only standing still proves an end.
     pub(super) standing: Option<(Fingerprint, Instant)>,
+    /// Its inode, if the file has other names too.
+    pub(super) shared_inode: Option<u64>,
 }
 
 /// A path in the decider's hand.
@@ -134,6 +137,17 @@ impl Dirty {
             state = wait_until(&self.fewer, state, None);
         }
         !state.stopped && self.mark_in(&mut state, path, hint)
+    }
+
+    /// Marks again what is kept of the paths below a directory that went. A file in hand may be recorded there only
+    /// after the rows there have been looked at.
+    pub(super) fn mark_below(&self, dir: &Dir) {
+        let mut state = self.state();
+        let below = state.entries.keys().filter(|path| dir.holds(path.as_bytes()));
+        for path in below.map(|path| FilePath::clone(path)).collect::<Vec<_>>() {
+            // It is in the set already: there is room for it.
+            let _ = self.mark_in(&mut state, path, Hint::Vanished);
+        }
     }
 
     fn mark_in(&self, state: &mut State, path: FilePath, hint: Hint) -> bool {

@@ -152,6 +152,11 @@ pub(super) fn look_at(fd: BorrowedFd<'_>) -> Result<Look, Errno> {
     Ok(as_look(&stat(fd)?))
 }
 
+/// How many names an open file has.
+pub(super) fn links(fd: BorrowedFd<'_>) -> Result<u32, Errno> {
+    Ok(stat(fd)?.stx_nlink)
+}
+
 /// What lies at `name` in an open directory, without following a link.
 pub(super) fn look_in(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Look, Errno> {
     Ok(as_look(&statx(directory, name, AtFlags::SYMLINK_NOFOLLOW)?))

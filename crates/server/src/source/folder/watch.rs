@@ -381,6 +381,7 @@ impl<'a> Watcher<'a> {
             queue.drop_below(&dir);
             // A watched directory that was removed was empty, and was heard to become so.
             if what.contains(ReadFlags::MOVED_FROM) || !watched {
+                self.shared.dirty.mark_below(&dir);
                 self.shared.scan.sweep(dir.clone());
             }
         } else if what.contains(ReadFlags::ATTRIB) && watched {

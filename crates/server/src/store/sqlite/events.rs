@@ -331,10 +331,10 @@ fn file_at(connection: &Connection, account: AccountId, path: &FilePath) -> Resu
 fn known(connection: &Connection, account: AccountId, asked: &Asked) -> Result<Known, StoreError> {
     let row = file_at(connection, account, &asked.path)?;
     let kin = match asked.inode {
-        Some(inode) if row.is_none() => {
+        Some(inode) => {
             select_files(connection, "account = ?1 AND inode = ?2 ORDER BY id", params![account.get(), signed(inode)])?
         }
-        _ => Vec::new(),
+        None => Vec::new(),
     };
     Ok(Known { row, kin })
 }
