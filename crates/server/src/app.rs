@@ -1,5 +1,7 @@
 //! Builds the rooms in order, connects them, and takes them down in order: the only room that knows all the others.
 
+pub mod doctor;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;

@@ -2,23 +2,32 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::problem::{Problem, log_failure};
 use crate::ops::Ops;
 
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 pub(super) fn router() -> Router<Ops> {
-    Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready))
+    Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready)).route("/metrics", get(metrics))
 }
 
-/// `GET /readyz`: the store answers.
-async fn ready(State(ops): State<Ops>) -> Result<&'static str, Problem> {
+/// `GET /readyz`: the store answers. What else is amiss is said, but does not make a server that answers unready.
+async fn ready(State(ops): State<Ops>) -> Result<String, Problem> {
     match ops.ready().await {
-        Ok(()) => Ok("ready\n"),
+        Ok(()) => Ok(ops.impediments().iter().fold("ready\n".to_owned(), |text, one| format!("{text}but {one}\n"))),
         Err(error) => {
             log_failure(&error);
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the store does not answer"))
         }
     }
+}
+
+/// `GET /metrics`: counts without names, for Prometheus.
+async fn metrics(State(ops): State<Ops>) -> Result<Response, Problem> {
+    let text = ops.metrics().await.map_err(Problem::from)?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS))], text).into_response())
 }
