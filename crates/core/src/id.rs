@@ -124,6 +124,9 @@ uuid_id!(
     NotificationId, "ntf"
 );
 
+/// A stream of fresh UUIDs, handed to whoever makes ids: chance comes in as a value.
+pub type FreshIds = Box<dyn FnMut() -> Uuid + Send>;
+
 /// The number of an event in the journal: increasing, never reused. Zero is before the first event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(i64);

@@ -199,6 +199,25 @@ impl Metrics {
         self.0.watch_overflows.inc();
     }
 
+    /// Everything in the older text format of Prometheus, which names a counter by its samples' name.
+    pub fn to_plain_text(&self, gauges: &Gauges) -> String {
+        let text = self.to_text(gauges);
+        let counters: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+        let mut plain = String::with_capacity(text.len());
+        for line in text.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+            let mut words = line.splitn(4, ' ');
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some("#"), Some(what), Some(name), Some(rest)) if counters.contains(&name) => {
+                    plain.push_str(&format!("# {what} {name}_total {rest}"));
+                }
+                _ => plain.push_str(line),
+            }
+            plain.push('\n');
+        }
+        plain
+    }
+
     /// Everything as OpenMetrics text.
     pub fn to_text(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
@@ -319,6 +338,14 @@ mod tests {
         let sample = "filebell_arrivals_total{source=\"folder\",found=\"scan\"} 3";
         assert!(one.to_text(&Gauges::default()).contains(sample));
         assert!(!other.to_text(&Gauges::default()).contains(sample));
+    }
+
+    #[test]
+    fn the_older_format_names_a_counter_by_its_samples() {
+        let text = Metrics::new().to_plain_text(&Gauges::default());
+        assert!(text.contains("\n# TYPE filebell_watch_overflows_total counter\nfilebell_watch_overflows_total 0\n"));
+        assert!(text.contains("# HELP filebell_watch_overflows_total Times "));
+        assert!(!text.contains("# UNIT") && !text.contains("# EOF"));
     }
 
     #[test]

@@ -3,11 +3,8 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use filebell_core::id::FreshIds;
 use filebell_core::time::TimestampMs;
-use uuid::Uuid;
-
-/// A stream of fresh UUIDs, handed to whoever makes ids.
-pub type FreshIds = Box<dyn FnMut() -> Uuid + Send>;
 
 /// What this program does not decide: what time it is, and chance.
 #[derive(Clone)]

@@ -55,12 +55,20 @@ pub(super) struct TailArgs {
     /// Only this account's events
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
-    /// Begin after this cursor; 0 is the beginning [default: ten events back]
-    #[arg(long, value_name = "CURSOR")]
+    /// Begin after this cursor, or after the event of this number; 0 is the beginning [default: ten events back]
+    #[arg(long, value_name = "CURSOR", value_parser = cursor)]
     after: Option<Cursor>,
     /// Go on as events come
     #[arg(long, short)]
     follow: bool,
+}
+
+/// A cursor, or the number of an event.
+fn cursor(text: &str) -> Result<Cursor, filebell_core::id::NotAnId> {
+    match text.parse::<i64>() {
+        Ok(seq) => Ok(Cursor::after(Seq::new(seq.max(0)))),
+        Err(_) => text.parse(),
+    }
 }
 
 #[derive(Args)]

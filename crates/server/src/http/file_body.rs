@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
+use filebell_core::event::StoredFile;
 use headers::{
     AcceptRanges, ContentLength, ContentRange, ContentType, ETag, HeaderMapExt, IfModifiedSince, IfNoneMatch, IfRange,
     LastModified, Range,
@@ -24,7 +25,9 @@ const PIECE_BYTES: usize = 256 * 1024;
 pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap) -> Result<Response, OpsError> {
     let metadata = open.file.metadata().map_err(OpsError::File)?;
     let size = metadata.len();
-    let etag = etag(&open, &metadata)?;
+    let stored = as_stored(&open, &metadata);
+    let etag = etag(stored, &metadata)?;
+    let checksum = stored.and_then(checksum);
     let modified = LastModified::from(last_modified(&metadata));
     let mut response = Response::new(Body::empty());
     let answered = response.headers_mut();
@@ -33,6 +36,9 @@ pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap)
     answered.typed_insert(modified);
     answered.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     answered.insert("content-disposition", HeaderValue::from_static("attachment"));
+    if let Some(checksum) = checksum {
+        answered.insert("oc-checksum", checksum);
+    }
 
     let unchanged = match headers.typed_get::<IfNoneMatch>() {
         Some(if_none_match) => !if_none_match.precondition_passes(&etag),
@@ -79,20 +85,32 @@ pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap)
     Ok(response)
 }
 
-/// The content's own tag where the file still is what the journal read; else one of its times and size.
-fn etag(open: &OpenFile, metadata: &std::fs::Metadata) -> Result<ETag, OpsError> {
+/// What the journal read, if the file still is that.
+fn as_stored<'a>(open: &'a OpenFile, metadata: &std::fs::Metadata) -> Option<&'a StoredFile> {
     let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
     let ctime_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
-    let as_stored = open.stored.as_ref().filter(|stored| {
+    open.stored.as_ref().filter(|stored| {
         let print = &stored.fingerprint;
         (print.inode, print.size, print.mtime_ns, print.ctime_ns)
             == (metadata.ino(), metadata.len(), mtime_ns, ctime_ns)
-    });
-    let text = match as_stored {
+    })
+}
+
+/// The content's own tag where it is known; else one of the file's number, size and time.
+fn etag(stored: Option<&StoredFile>, metadata: &std::fs::Metadata) -> Result<ETag, OpsError> {
+    let text = match stored {
         Some(stored) => format!("\"{}\"", hex::encode(stored.version.md5)),
-        None => format!("\"{:x}-{:x}-{:x}\"", metadata.ino(), metadata.len(), ctime_ns),
+        None => {
+            format!("\"{:x}-{:x}-{:x}.{:x}\"", metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec())
+        }
     };
     text.parse().map_err(|_| OpsError::File(std::io::Error::other("a tag that is no tag")))
+}
+
+/// Says what the bytes are, so that whoever fetches them can check.
+fn checksum(stored: &StoredFile) -> Option<HeaderValue> {
+    let (sha256, md5) = (hex::encode(stored.version.sha256), hex::encode(stored.version.md5));
+    HeaderValue::try_from(format!("SHA256:{sha256} MD5:{md5}")).ok()
 }
 
 fn last_modified(metadata: &std::fs::Metadata) -> SystemTime {

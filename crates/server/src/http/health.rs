@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -10,6 +10,7 @@ use super::problem::{Problem, log_failure};
 use crate::ops::Ops;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) fn router() -> Router<Ops> {
     Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready)).route("/metrics", get(metrics))
@@ -26,8 +27,11 @@ async fn ready(State(ops): State<Ops>) -> Result<String, Problem> {
     }
 }
 
-/// `GET /metrics`: counts without names, for Prometheus.
-async fn metrics(State(ops): State<Ops>) -> Result<Response, Problem> {
-    let text = ops.metrics().await.map_err(Problem::from)?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS))], text).into_response())
+/// `GET /metrics`: counts without names, for Prometheus. Who does not ask for OpenMetrics gets the older text format.
+async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Result<Response, Problem> {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let open_metrics = accepts.into_iter().any(|value| value.contains("application/openmetrics-text"));
+    let text = ops.metrics(open_metrics).await?;
+    let kind = HeaderValue::from_static(if open_metrics { OPENMETRICS } else { PLAIN });
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

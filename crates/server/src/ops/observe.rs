@@ -254,8 +254,8 @@ impl Ops {
         (unusable > 0).then(text).into_iter().collect()
     }
 
-    /// Everything that is counted and measured, as OpenMetrics text.
-    pub async fn metrics(&self) -> Result<String, OpsError> {
+    /// Everything that is counted and measured: as OpenMetrics text, or in the older text format.
+    pub async fn metrics(&self, open_metrics: bool) -> Result<String, OpsError> {
         let now = self.0.seams.now();
         let mut gauges = Gauges {
             watches_allowed: std::fs::read_to_string(WATCHES_ALLOWED).ok().and_then(|text| text.trim().parse().ok()),
@@ -292,7 +292,8 @@ impl Ops {
                 gauges.scan_differing += status.scan.differing;
             }
         }
-        Ok(self.0.journal.metrics().to_text(&gauges))
+        let metrics = self.0.journal.metrics();
+        Ok(if open_metrics { metrics.to_text(&gauges) } else { metrics.to_plain_text(&gauges) })
     }
 
     /// The way of one file: a path in the file system, or within `account`.

@@ -25,7 +25,7 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 
 pub use crypt::{KeyError, StoreKey};
 
-use crate::seams::FreshIds;
+use filebell_core::id::FreshIds;
 
 /// Why a verb failed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]

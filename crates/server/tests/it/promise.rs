@@ -68,6 +68,8 @@ fn a_file_is_told_by_nextcloud_verified_pulled_and_downloaded() {
     for tree in ["/remote.php/dav/files/test2", "/remote.php/webdav"] {
         let answer = house.get(&format!("{tree}/SEED/result.txt"), &[("Authorization", &by)]);
         assert_eq!((answer.status, answer.text().as_str()), (200, "hello\n"));
+        let sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+        assert!(answer.header("oc-checksum").contains(sha256));
     }
     // What was shown is where the next notification starts from.
     house.write("SEED/more.txt", "more\n");

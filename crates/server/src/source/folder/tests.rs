@@ -703,7 +703,14 @@ fn churn(root: &Path, stage: &Path, seed: u64, operations: usize) {
             5 => fs::rename(here.join(name), there.join(other)),
             6 => fs::rename(&here, &there),
             7 => fs::rename(here.parent().unwrap(), there.parent().unwrap()),
-            8 => fs::hard_link(here.join(name), there.join(other)),
+            // A link in, that stays the only name: of what is written under a second name that is gone before it is
+            // looked at nobody hears, and only a scan finds it.
+            8 => {
+                let staged = stage.join(format!("{seed}"));
+                fs::write(&staged, content)
+                    .and_then(|()| fs::hard_link(&staged, here.join(name)))
+                    .and_then(|()| fs::remove_file(&staged))
+            }
             9 => fs::remove_file(here.join(name)),
             10 => File::options().append(true).open(here.join(name)).and_then(|mut file| {
                 file.write_all(b"more")?;

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, StoreError};
 use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, signed, stored_file};
 use super::{SqliteStore, WriterState, owed};
-use crate::seams::FreshIds;
+use filebell_core::id::FreshIds;
 
 /// How many events are read at once while looking for those that were asked for.
 const SCAN_EVENTS: u32 = 1000;

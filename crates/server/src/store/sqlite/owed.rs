@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Settlement, StoreError};
 use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, word};
 use super::{SqliteStore, WriterState, directory, lock, observe};
-use crate::seams::FreshIds;
+use filebell_core::id::FreshIds;
 
 /// Who holds what. In memory: there is one process, and when it dies all leases die with it.
 #[derive(Default)]
