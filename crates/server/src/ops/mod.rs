@@ -3,11 +3,12 @@
 //! Every operation takes who is asking; nothing here knows a status code or a flag.
 
 mod admin;
+mod observe;
 mod passwords;
 mod pull;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use filebell_core::endpoint::EndpointUrlError;
 use filebell_core::filter::FilterError;
@@ -19,6 +20,10 @@ use url::Url;
 pub use admin::{
     AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, TokenPair, check_name,
     generate_admin_token, generate_key,
+};
+pub use observe::{
+    ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
+    ToldReport, WhyReport,
 };
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 
@@ -136,6 +141,8 @@ struct Inner {
     admin_token: Option<Secret>,
     passwords: Passwords,
     directory: Mutex<Option<Arc<Directory>>>,
+    /// Only where a server runs.
+    served: OnceLock<observe::Served>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -158,6 +165,7 @@ impl Ops {
             public_url,
             admin_token,
             directory: Mutex::new(None),
+            served: OnceLock::new(),
         }))
     }
 
