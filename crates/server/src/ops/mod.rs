@@ -7,6 +7,7 @@ mod applications;
 mod dav;
 mod ingestion;
 mod keys;
+mod observe;
 mod pairing;
 mod passwords;
 mod pull;
@@ -18,7 +19,7 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use filebell_core::endpoint::EndpointUrlError;
 use filebell_core::filter::FilterError;
@@ -33,6 +34,10 @@ pub use admin::{
 };
 pub use dav::Entry;
 pub use ingestion::Ingesting;
+pub use observe::{
+    ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
+    ToldReport, WhyReport,
+};
 pub use pairing::{Answer, Asked, Consent, FolderChoice};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 pub use sagex3::{Download, SageX3Settings};
@@ -172,6 +177,8 @@ struct Inner {
     sagex3: SageX3Settings,
     pages: sagex3::Pages,
     quota: sagex3::Quota,
+    /// Only where a server runs.
+    served: OnceLock<observe::Served>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -211,6 +218,7 @@ impl Ops {
             sagex3,
             pages: sagex3::Pages::default(),
             quota: sagex3::Quota::default(),
+            served: OnceLock::new(),
         }))
     }
 

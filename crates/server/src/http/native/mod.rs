@@ -2,12 +2,18 @@
 
 mod applications;
 mod changes;
+mod observe;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::ops::Ops;
 
 pub(super) fn router() -> Router<Ops> {
-    Router::new().route("/api/v1/changes", get(changes::changes)).merge(applications::router())
+    Router::new()
+        .route("/api/v1/changes", get(changes::changes))
+        .route("/api/v1/scan", post(observe::scan))
+        .route("/api/v1/status", get(observe::status))
+        .route("/api/v1/why", get(observe::why))
+        .merge(applications::router())
 }

@@ -21,6 +21,7 @@ use tower_service::Service;
 use url::Url;
 
 use crate::journal::Journal;
+use crate::metrics::Metrics;
 use crate::ops::{AccountRequest, ApplicationRequest, Caller, Download, GrantRequest, Ops, SageX3Settings};
 use crate::seams::Seams;
 use crate::store::{Store, StoreKey};
@@ -89,7 +90,7 @@ impl Scene {
         let ticking = clock.clone();
         let seams = Seams::with_clock(move || TimestampMs::from_millis(ticking.load(Ordering::Relaxed)));
         let store = Store::open_sqlite(dir.path(), StoreKey::generate().unwrap()).await.unwrap();
-        let journal = Journal::open(store.clone(), seams.clone());
+        let journal = Journal::open(store.clone(), seams.clone(), Metrics::new());
         let admin = Some(Secret::new("operator"));
         let ops = Ops::with_sagex3(store, journal, seams, Url::parse(BASE).unwrap(), admin, settings);
         let scene = Self { router: crate::http::router(ops.clone()), ops, clock, dir };
@@ -537,7 +538,7 @@ async fn a_token_for_another_host_or_not_yet_valid_is_none() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_sqlite(dir.path(), key).await.unwrap();
     let ops = |host: &str| {
-        let journal = Journal::open(store.clone(), seams.clone());
+        let journal = Journal::open(store.clone(), seams.clone(), Metrics::new());
         Ops::new(store.clone(), journal, seams.clone(), Url::parse(host).unwrap(), None)
     };
     let (one, other) = (ops("https://one.example"), ops("https://other.example"));

@@ -7,6 +7,7 @@
 mod directory;
 mod events;
 mod nextcloud;
+mod observe;
 mod owed;
 mod pairing;
 mod rows;
@@ -30,6 +31,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0001_start.sql"),
     include_str!("../migrations/sqlite/0002_nextcloud.sql"),
     include_str!("../migrations/sqlite/0003_sagex3.sql"),
+    include_str!("../migrations/sqlite/0004_observe.sql"),
 ];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;
