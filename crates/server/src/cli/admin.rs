@@ -12,7 +12,7 @@ use filebell::ops::{
     AccountRequest, ApplicationRequest, GrantRequest, Ops, OpsError, ProtocolRequest, SubscriptionRequest,
 };
 use filebell::seams::Seams;
-use filebell::store::{Account, Application, NotificationState};
+use filebell::store::{Account, Application};
 use filebell_core::filter::FilterText;
 use filebell_core::id::{AccountId, ApplicationId};
 use filebell_core::secret::Secret;
@@ -24,8 +24,6 @@ use super::{Global, Usage, secret_from};
 
 /// A Nextcloud connection rings at most so often if nothing else is said.
 const NEXTCLOUD_INTERVAL: Duration = Duration::from_secs(10);
-/// At most this many notifications of each subscription are counted by `status`.
-const COUNTED_MAX: u32 = 10_000;
 
 #[derive(Subcommand)]
 pub(super) enum AccountCommand {
@@ -742,75 +740,5 @@ pub(super) async fn replay(args: ReplayArgs, global: &Global, out: &Output) -> a
     out.result(&json, || match count {
         1 => "1 dead notification is due again".to_owned(),
         count => format!("{count} dead notifications are due again"),
-    })
-}
-
-#[derive(Serialize)]
-struct StatusView {
-    accounts: Vec<AccountView>,
-    subscriptions: Vec<OwedView>,
-}
-
-#[derive(Serialize)]
-struct OwedView {
-    name: String,
-    account: String,
-    protocol: &'static str,
-    status: &'static str,
-    status_reason: Option<String>,
-    pending: usize,
-    dead: usize,
-    delivered: usize,
-    /// RFC 3339; of the pending one that is due first.
-    next_at: Option<String>,
-}
-
-pub(super) async fn status(global: &Global, out: &Output) -> anyhow::Result<()> {
-    let ops = open(global, false).await?;
-    let accounts: Vec<AccountView> = ops.accounts().await?.iter().map(AccountView::new).collect();
-    let mut subscriptions = Vec::new();
-    for subscription in ops.subscriptions().await? {
-        subscriptions.push(owed(&ops, &subscription).await?);
-    }
-    if out.is_json() {
-        return Ok(out.line(&serde_json::to_string(&StatusView { accounts, subscriptions })?)?);
-    }
-    out.rows(["ACCOUNT", "ROOT"], &accounts, |view| {
-        [view.name.clone(), view.root.clone().unwrap_or_else(|| "-".to_owned())]
-    })?;
-    out.line("")?;
-    let heads = ["SUBSCRIPTION", "ACCOUNT", "PROTOCOL", "STATUS", "PENDING", "DEAD", "DELIVERED", "NEXT"];
-    out.rows(heads, &subscriptions, |view| {
-        let status = match &view.status_reason {
-            Some(reason) => format!("{} ({reason})", view.status),
-            None => view.status.to_owned(),
-        };
-        [
-            view.name.clone(),
-            view.account.clone(),
-            view.protocol.to_owned(),
-            status,
-            view.pending.to_string(),
-            view.dead.to_string(),
-            view.delivered.to_string(),
-            view.next_at.clone().unwrap_or_else(|| "-".to_owned()),
-        ]
-    })
-}
-
-async fn owed(ops: &Ops, subscription: &Subscription) -> anyhow::Result<OwedView> {
-    let notifications = ops.notifications(&subscription.name, COUNTED_MAX).await?;
-    let count = |state| notifications.iter().filter(|one| one.state == state).count();
-    let pending = notifications.iter().filter(|one| one.state == NotificationState::Pending);
-    Ok(OwedView {
-        name: subscription.name.clone(),
-        account: subscription.account_name.clone(),
-        protocol: subscription.protocol.kind().as_str(),
-        status: subscription.status.as_str(),
-        status_reason: subscription.status_reason.clone(),
-        pending: count(NotificationState::Pending),
-        dead: count(NotificationState::Dead),
-        delivered: count(NotificationState::Delivered),
-        next_at: pending.map(|one| one.due_at).min().map(|at| at.to_string()),
     })
 }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod dav;
+mod observe;
 mod passwords;
 mod pull;
 mod settings;
@@ -11,7 +12,7 @@ mod throttle;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use filebell_core::endpoint::EndpointUrlError;
 use filebell_core::filter::FilterError;
@@ -25,6 +26,10 @@ pub use admin::{
     generate_admin_token, generate_key,
 };
 pub use dav::Entry;
+pub use observe::{
+    ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
+    ToldReport, WhyReport,
+};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 
 pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
@@ -151,6 +156,8 @@ struct Inner {
     passwords: Passwords,
     throttle: Throttle,
     directory: Mutex<Option<Arc<Directory>>>,
+    /// Only where a server runs.
+    served: OnceLock<observe::Served>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -174,6 +181,7 @@ impl Ops {
             public_url,
             admin_token,
             directory: Mutex::new(None),
+            served: OnceLock::new(),
         }))
     }
 

@@ -13,6 +13,7 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError};
 use crate::beneath::{Root, is_absence};
+use crate::metrics::Found;
 use crate::store::{Account, Changes, ChangesOf};
 
 /// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
@@ -214,6 +215,7 @@ impl Ops {
             user: caller.application.name.clone(),
         };
         self.0.journal.record(vec![gone]).await?;
+        self.0.journal.metrics().arrived(SourceKind::Upload, Found::Request, 1);
         Ok(())
     }
 

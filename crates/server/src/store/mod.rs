@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use filebell_core::arrival::Arrival;
-use filebell_core::event::{Event, StoredFile};
+use filebell_core::event::{Event, EventKind, StoredFile};
 use filebell_core::id::{
     AccountId, ApplicationId, Cursor, EventId, FileId, GrantId, NotificationId, Seq, SubscriptionId,
 };
@@ -230,6 +230,8 @@ pub enum Recorded {
         id: EventId,
         /// The file's id.
         file: FileId,
+        /// What happened.
+        kind: EventKind,
     },
     /// The file's row was written or found right; nobody is told.
     Silent,
@@ -250,6 +252,8 @@ pub struct Claimed {
     pub attempts: u32,
     /// When it was made.
     pub created_at: TimestampMs,
+    /// When the first event it covers was recorded.
+    pub oldest_at: TimestampMs,
     /// The body of the first attempt; `None` before it.
     pub body: Option<Vec<u8>>,
     /// What `since` of the Nextcloud protocol is to say: never later than the oldest event it covers.
@@ -320,6 +324,29 @@ pub struct Notification {
     pub due_at: TimestampMs,
     /// When it was made.
     pub created_at: TimestampMs,
+}
+
+/// How a subscription stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which subscription.
+    pub subscription: SubscriptionId,
+    /// Notifications that wait.
+    pub pending: u64,
+    /// Notifications that were accepted.
+    pub delivered: u64,
+    /// Notifications that were given up.
+    pub dead: u64,
+    /// Dead notifications that a later one made up for.
+    pub superseded: u64,
+    /// When the oldest event was recorded that a pending notification covers.
+    pub oldest_untold_at: Option<TimestampMs>,
+    /// When an attempt last ended well.
+    pub last_success_at: Option<TimestampMs>,
+    /// When an attempt last ended badly.
+    pub last_failure_at: Option<TimestampMs>,
+    /// What was wrong then.
+    pub last_failure: Option<String>,
 }
 
 /// A bearer token as it is kept.
@@ -738,6 +765,22 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Notification>, StoreError> {
         dispatch!(self, notifications(subscription, limit))
+    }
+
+    /// How every subscription stands, by name. Costs the same however many notifications there are.
+    pub async fn standings(&self) -> Result<Vec<Standing>, StoreError> {
+        dispatch!(self, standings())
+    }
+
+    /// At most `limit` events of the file that lies, or last lay, at a path, newest first; also those it had under
+    /// other names. A file that is gone is looked for among the account's newest events only.
+    pub async fn file_events(&self, account: AccountId, path: FilePath, limit: u32) -> Result<Vec<Event>, StoreError> {
+        dispatch!(self, file_events(account, path, limit))
+    }
+
+    /// The notification by which a subscription is told of an event, if it is.
+    pub async fn covering(&self, subscription: SubscriptionId, seq: Seq) -> Result<Option<Notification>, StoreError> {
+        dispatch!(self, covering(subscription, seq))
     }
 
     /// Makes dead notifications pending again, due `now`; answers how many.

@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::http::router;
 use crate::journal::Journal;
+use crate::metrics::Metrics;
 use crate::ops::{AccountRequest, Ops, OpsError};
 use crate::seams::Seams;
 use crate::store::{Store, StoreKey};
@@ -56,7 +57,7 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open_sqlite(dir.path(), StoreKey::generate().unwrap()).await.unwrap();
         let seams = Seams::real();
-        let journal = Journal::open(store.clone(), seams.clone());
+        let journal = Journal::open(store.clone(), seams.clone(), Metrics::new());
         let url = Url::parse("http://127.0.0.1:8931").unwrap();
         let ops = Ops::new(store, journal.clone(), seams, url, None);
         for (name, password) in [("alice", "alicepw1234"), ("bob", "bobpw1234")] {

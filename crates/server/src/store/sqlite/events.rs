@@ -191,7 +191,7 @@ fn record_one(
     let id = EventId::new(ids());
     let seq = write_event(transaction, arrival, kind, file, previous, id, now)?;
     news.entry(arrival.account).or_default().push((seq, kind, arrival.path.clone()));
-    Ok(Recorded::Event { seq, id, file })
+    Ok(Recorded::Event { seq, id, file, kind })
 }
 
 fn write_file(
