@@ -11,6 +11,8 @@
 
 mod cli;
 mod house;
+mod observe;
 mod promise;
 mod readme;
 mod receiver;
+mod size;
