@@ -220,3 +220,31 @@ fn doctor_finds_nothing_wrong_where_nothing_is_and_names_what_is_broken() {
     assert!(text.contains("does not exist: make the directory"), "{text}");
     assert!(text.contains("a private address, where nothing is sent"), "{text}");
 }
+
+#[test]
+fn the_way_of_one_file_can_be_followed_in_the_log() {
+    let receiver = Receiver::start();
+    let house = House::new(&standard("each", &receiver.url("/hook"), ""));
+    let mut serve = house.command("serve");
+    let serve = serve.args(["--log", "info,filebell=debug", "--log-format", "json"]).stdout(Stdio::null());
+    let mut serve = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(serve.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut fields_of = |message: &str| loop {
+        let line: Value = serde_json::from_str(&lines.next().expect("the log goes on")).unwrap();
+        if line["fields"]["message"] == message {
+            return line["fields"].clone();
+        }
+    };
+    fields_of("watched");
+    house.write("SEED/a.txt", "hello\n");
+    let made = fields_of("made");
+    let recorded = fields_of("recorded");
+    assert_eq!((&recorded["path"], &recorded["event.seq"]), (&"/SEED/a.txt".into(), &1.into()));
+    assert!(recorded["event.id"].as_str().unwrap().starts_with("evt_"));
+    assert_eq!((&made["notification.first_seq"], &made["notification.last_seq"]), (&1.into(), &1.into()));
+    for message in ["sending", "delivered", "settled"] {
+        assert_eq!(fields_of(message)["notification.id"], made["notification.id"], "{message}");
+    }
+    serve.kill().unwrap();
+    serve.wait().unwrap();
+}
