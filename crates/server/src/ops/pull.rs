@@ -13,7 +13,6 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError};
 use crate::beneath::Root;
-use crate::metrics::Found;
 use crate::store::{Account, Changes, ChangesOf};
 
 /// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
@@ -190,7 +189,6 @@ impl Ops {
             user: caller.application.name.clone(),
         };
         self.0.journal.record(vec![gone]).await?;
-        self.0.journal.metrics().arrived(SourceKind::Upload, Found::Request, 1);
         Ok(())
     }
 

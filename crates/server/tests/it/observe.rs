@@ -228,22 +228,21 @@ fn the_way_of_one_file_can_be_followed_in_the_log() {
     let mut serve = house.command("serve");
     let serve = serve.args(["--log", "info,filebell=debug", "--log-format", "json"]).stdout(Stdio::null());
     let mut serve = serve.stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(serve.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let mut fields_of = |message: &str| loop {
-        let line: Value = serde_json::from_str(&lines.next().expect("the log goes on")).unwrap();
-        if line["fields"]["message"] == message {
-            return line["fields"].clone();
-        }
-    };
-    fields_of("watched");
+    let lines = BufReader::new(serve.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut fields = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap()["fields"].clone());
+    fields.find(|one| one["message"] == "watched").expect("it watches");
     house.write("SEED/a.txt", "hello\n");
-    let made = fields_of("made");
-    let recorded = fields_of("recorded");
+    let mut said = Vec::new();
+    while said.last().is_none_or(|last: &Value| last["message"] != "settled") {
+        said.push(fields.next().expect("the log goes on"));
+    }
+    let of = |message: &str| said.iter().find(|one| one["message"] == message).unwrap_or_else(|| panic!("{said:#?}"));
+    let (recorded, made) = (of("recorded"), of("made"));
     assert_eq!((&recorded["path"], &recorded["event.seq"]), (&"/SEED/a.txt".into(), &1.into()));
     assert!(recorded["event.id"].as_str().unwrap().starts_with("evt_"));
     assert_eq!((&made["notification.first_seq"], &made["notification.last_seq"]), (&1.into(), &1.into()));
     for message in ["sending", "delivered", "settled"] {
-        assert_eq!(fields_of(message)["notification.id"], made["notification.id"], "{message}");
+        assert_eq!(of(message)["notification.id"], made["notification.id"], "{message}");
     }
     serve.kill().unwrap();
     serve.wait().unwrap();
