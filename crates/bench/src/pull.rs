@@ -46,7 +46,7 @@ async fn one(dir: &Path, size: u64) -> Result<(Duration, Duration)> {
     let (mut recents, mut changes) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        let files = store.recent(account, start.to_secs()).await?;
+        let files = store.recent(account, start.to_secs(), None, 1000).await?;
         recents.push(began.elapsed());
         anyhow::ensure!(files.len() as u64 == WANTED, "recent answered {} files", files.len());
         let began = Instant::now();

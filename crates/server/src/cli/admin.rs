@@ -38,12 +38,33 @@ Examples:
     Add(AccountAdd),
     /// Give an account another password
     Password(AccountPassword),
+    /// Make, list and revoke passwords for single clients of an account
+    #[command(subcommand)]
+    AppPassword(AppPasswordCommand),
     /// List accounts
     List,
     /// Show an account
     Show(Named),
     /// Remove an account with all that filebell knows of it; its files stay
     Remove(Named),
+}
+
+#[derive(Subcommand)]
+pub(super) enum AppPasswordCommand {
+    /// Make a password; it is shown this once
+    Add(AppPassword),
+    /// List an account's app passwords
+    List(Named),
+    /// Revoke a password
+    Remove(AppPassword),
+}
+
+#[derive(Args)]
+pub(super) struct AppPassword {
+    /// The account's name
+    account: String,
+    /// What the password is for, such as `laptop`
+    name: String,
 }
 
 #[derive(Args)]
@@ -205,6 +226,7 @@ pub(super) async fn account(command: AccountCommand, global: &Global, out: &Outp
             let view = AccountView::new(&account.await?);
             out.result(&view, || view.fields())
         }
+        AccountCommand::AppPassword(command) => app_password(&ops, out, command).await,
         AccountCommand::List => {
             let views: Vec<AccountView> = ops.accounts().await?.iter().map(AccountView::new).collect();
             out.rows(["NAME", "ROOT", "PASSWORD", "CUSTOMER", "DECLARED"], &views, |view| {
@@ -225,6 +247,41 @@ pub(super) async fn account(command: AccountCommand, global: &Global, out: &Outp
             ops.remove_account(&name).await?;
             removed(out, "account", &name)
         }
+    }
+}
+
+async fn app_password(ops: &Ops, out: &Output, command: AppPasswordCommand) -> anyhow::Result<()> {
+    match command {
+        AppPasswordCommand::Add(AppPassword { account, name }) => {
+            let password = ops.add_app_password(&account, &name).await?;
+            let shown = serde_json::json!({ "account": account, "name": name, "password": password.expose() });
+            out.result(&shown, || format!("password  {}\nIt is shown this once.", password.expose()))
+        }
+        AppPasswordCommand::List(Named { name }) => {
+            let views: Vec<AppPasswordView> =
+                ops.app_passwords(&name).await?.into_iter().map(AppPasswordView::new).collect();
+            out.rows(["NAME", "MADE", "LAST USED"], &views, |view| {
+                [view.name.clone(), view.made.clone(), view.last_used.clone().unwrap_or_else(|| "never".to_owned())]
+            })
+        }
+        AppPasswordCommand::Remove(AppPassword { account, name }) => {
+            ops.remove_app_password(&account, &name).await?;
+            removed(out, "app password", &name)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AppPasswordView {
+    name: String,
+    made: String,
+    last_used: Option<String>,
+}
+
+impl AppPasswordView {
+    fn new(password: filebell::store::AppPassword) -> Self {
+        let last_used = password.last_used_at.map(|at| at.to_string());
+        Self { name: password.name, made: password.created_at.to_string(), last_used }
     }
 }
 

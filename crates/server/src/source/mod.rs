@@ -5,3 +5,4 @@ mod roots;
 pub mod writers;
 
 pub use roots::{Roots, Watched};
+pub mod upload;

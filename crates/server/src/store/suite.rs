@@ -243,7 +243,7 @@ async fn recent_is_inclusive_newest_first_and_one_entry_a_file() {
     let bench = Bench::new().await;
     bench.record(10, vec![bench.seen("/a", 1), bench.seen("/b", 1)]).await;
     bench.record(12, vec![bench.seen("/a", 2), bench.seen("/c", 1)]).await;
-    let since = |secs| bench.store.recent(bench.account, TimestampSecs::from_secs(secs));
+    let since = |secs| bench.store.recent(bench.account, TimestampSecs::from_secs(secs), None, 100);
     let names = |files: Vec<StoredFile>| files.iter().map(|file| file.path.to_text().into_owned()).collect::<Vec<_>>();
     assert_eq!(names(since(10).await.unwrap()), ["/c", "/a", "/b"]);
     assert_eq!(names(since(12).await.unwrap()), ["/c", "/a"]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::request::Parts;
 
 use super::super::auth;
 use super::super::problem::Problem;
@@ -12,18 +12,18 @@ use super::super::query::Query;
 use crate::ops::{Ops, ScanAnswer, StatusReport, WhyReport};
 
 /// `GET /api/v1/status`.
-pub(super) async fn status(State(ops): State<Ops>, headers: HeaderMap) -> Result<Json<StatusReport>, Problem> {
-    let caller = auth::caller(&ops, &headers).await?;
+pub(super) async fn status(State(ops): State<Ops>, parts: Parts) -> Result<Json<StatusReport>, Problem> {
+    let caller = auth::caller(&ops, &parts).await?;
     Ok(Json(ops.status(&caller).await?))
 }
 
 /// `POST /api/v1/scan`: one account's root or all, answered at once, or when `wait` seconds have gone by or it is done.
 pub(super) async fn scan(
     State(ops): State<Ops>,
-    headers: HeaderMap,
+    parts: Parts,
     RawQuery(query): RawQuery,
 ) -> Result<Json<ScanAnswer>, Problem> {
-    let caller = auth::caller(&ops, &headers).await?;
+    let caller = auth::caller(&ops, &parts).await?;
     let query = parse(query.as_deref(), &["account", "wait"])?;
     let wait = text(&query, "wait")?.map(|text| {
         let wrong = || Problem::bad_parameter(format!("wait: `{text}` is no number of seconds such as 30"));
@@ -36,10 +36,10 @@ pub(super) async fn scan(
 /// `GET /api/v1/why`: the way of one file, by its `path` in the file system, or within `account`.
 pub(super) async fn why(
     State(ops): State<Ops>,
-    headers: HeaderMap,
+    parts: Parts,
     RawQuery(query): RawQuery,
 ) -> Result<Json<WhyReport>, Problem> {
-    let caller = auth::caller(&ops, &headers).await?;
+    let caller = auth::caller(&ops, &parts).await?;
     let query = parse(query.as_deref(), &["account", "path"])?;
     let path = query.one("path").map_err(|_| twice("path"))?;
     let path = path.ok_or_else(|| Problem::bad_parameter("path: say which file is meant"))?;

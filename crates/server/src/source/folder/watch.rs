@@ -3,7 +3,7 @@
 //! Every directory is watched first and listed after, so that what lands in a new one is either listed or raises an
 //! event. A directory that moves loses its watches and is watched and listed anew where it has come to lie.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -35,6 +35,8 @@ const PROBE_AGAIN: Duration = Duration::from_secs(10);
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Room for events read at once.
 const EVENTS_BYTES: usize = 64 << 10;
+/// So many directories that went or came are kept together.
+const MOVED_MAX: usize = 256;
 /// More directories without a watch than this are not kept one by one: the whole tree is walked instead.
 const UNWATCHED_MAX: usize = 1024;
 
@@ -118,6 +120,8 @@ struct Watcher<'a> {
     queue: Option<Queue>,
     /// Directories still to be watched and listed, the next one last.
     jobs: Vec<Job>,
+    /// Directories that went or came: what is known below them is looked at again when the jobs are done.
+    moved: BTreeSet<Dir>,
     /// The walk over all directories is under way; when it is through, a scan follows.
     arming: bool,
     lost: bool,
@@ -156,6 +160,7 @@ impl<'a> Watcher<'a> {
             probe_name: format!(".filebell-probe-{}-{}", std::process::id(), shared.account).into_bytes(),
             queue: None,
             jobs: Vec::new(),
+            moved: BTreeSet::new(),
             arming: false,
             lost: false,
             next_tick: now + TICK,
@@ -178,6 +183,9 @@ impl<'a> Watcher<'a> {
             }
             let drained = self.read_events();
             self.work();
+            if self.jobs.is_empty() || self.moved.len() >= MOVED_MAX {
+                self.sweep_moved();
+            }
             if drained && self.jobs.is_empty() {
                 self.shared.watch.reached(asked);
                 self.sleep();
@@ -382,14 +390,23 @@ impl<'a> Watcher<'a> {
             queue.drop_below(&dir);
             // A watched directory that was removed was empty, and was heard to become so.
             if what.contains(ReadFlags::MOVED_FROM) || !watched {
-                self.shared.dirty.mark_below(&dir);
-                self.shared.scan.sweep(dir.clone());
+                self.moved.insert(dir.clone());
             }
+        } else if what.contains(ReadFlags::MOVED_TO) {
+            // Nothing was heard of it since it lost its watch: a file that was just decided here may be gone again.
+            self.moved.insert(dir.clone());
         } else if what.contains(ReadFlags::ATTRIB) && watched {
             return;
         }
         // Also after it went: of two directories that were exchanged, the news of the old one comes last.
         self.jobs.push(Job { dir, mark: true });
+    }
+
+    fn sweep_moved(&mut self) {
+        for dir in std::mem::take(&mut self.moved) {
+            self.shared.dirty.mark_below(&dir);
+            self.shared.scan.sweep(dir);
+        }
     }
 
     fn mark(&self, dir: &Dir, name: &[u8], hint: Hint) {
