@@ -16,4 +16,5 @@ mod observe;
 mod promise;
 mod readme;
 mod receiver;
+mod sagex3_app;
 mod size;
