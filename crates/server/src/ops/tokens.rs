@@ -22,6 +22,8 @@ use crate::store::{Account, Application, Exchange, Exchanged, Grant, NewFamily, 
 
 /// How long a refresh token that was exchanged may be given again: the answer may have been lost.
 const GRACE: Duration = Duration::from_secs(60);
+/// How far the clocks of two of our processes may differ.
+const SKEW_SECS: i64 = 60;
 /// The header field `typ` of the two kinds, so that none is taken for the other.
 const ACCESS: &str = "at+jwt";
 const REFRESH: &str = "rt+jwt";
@@ -339,7 +341,7 @@ impl Ops {
         let decoded = jsonwebtoken::decode::<Claims>(token.expose(), key, &validation);
         let claims = decoded.map_err(|_| OpsError::Credentials)?.claims;
         let now = self.0.seams.now().to_secs().as_secs();
-        if claims.nbf.is_some_and(|nbf| now < nbf) {
+        if now < claims.nbf.unwrap_or(claims.iat.saturating_sub(SKEW_SECS)) {
             return Err(OpsError::Credentials);
         }
         if claims.exp <= now { Err(OpsError::Expired) } else { Ok(claims) }
