@@ -10,7 +10,9 @@
 )]
 
 mod cli;
+mod crash;
 mod house;
 mod promise;
 mod readme;
 mod receiver;
+mod writers;

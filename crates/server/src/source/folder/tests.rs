@@ -676,7 +676,7 @@ async fn a_mount_on_top_of_a_watched_directory_is_noticed() {
         assert_eq!(house.until_told(2).await, ["created /disk/under 5", "created /disk/a 1"]);
         assert_eq!(house.folder().status().state, RootState::Live);
         mount_overlay(house.stage.path(), &house.at("layers"));
-        house.until("the overlay", |house| is_polling(house, "/layers lies on overlay")).await;
+        house.until("the overlay", |house| is_polling(house, "/layers/ lies on overlay")).await;
         house.write("layers/b", "b");
         house.until_told(3).await;
         run("umount", &[text(&house.at("layers"))]);
