@@ -525,6 +525,27 @@ fn ten_thousand_files_in_a_directory() {
     yard.expect_all(&expected);
 }
 
+/// More than the kernel keeps for us while we do not read: what it drops is found by a walk.
+#[test]
+fn a_queue_that_overflows() {
+    let yard = Yard::open();
+    fs::create_dir(yard.at("d")).unwrap();
+    yard.write("d/before", "before");
+    yard.expect(&[created("/d/before", "before")]);
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    // Three events for each: created, modified, closed.
+    let files = limit.trim().parse::<usize>().unwrap() / 3 + 500;
+    yard.house.signal("STOP");
+    (0..files).for_each(|at| fs::write(yard.at(&format!("d/{at}")), at.to_string()).unwrap());
+    fs::create_dir_all(yard.at("not/heard/of")).unwrap();
+    yard.write("not/heard/of/f", "f");
+    fs::remove_file(yard.at("d/before")).unwrap();
+    yard.house.signal("CONT");
+    let mut expected: Vec<_> = (0..files).map(|at| created(&format!("/d/{at}"), at.to_string())).collect();
+    expected.extend([created("/d/before", "before"), "deleted /d/before".to_owned(), created("/not/heard/of/f", "f")]);
+    yard.expect_all(&expected);
+}
+
 #[test]
 fn two_hundred_directories_deep() {
     let yard = Yard::open();

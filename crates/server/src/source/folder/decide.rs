@@ -365,10 +365,12 @@ impl Decider<'_> {
 
 /// Who reads a file of this size.
 fn lane_of(size: u64) -> Lane {
-    match size {
-        0..=QUICK_BYTES_MAX => Lane::Quick,
-        ..=LARGE_BYTES_MAX => Lane::Large,
-        _ => Lane::Huge,
+    if size > LARGE_BYTES_MAX {
+        Lane::Huge
+    } else if size > QUICK_BYTES_MAX {
+        Lane::Large
+    } else {
+        Lane::Quick
     }
 }
 
