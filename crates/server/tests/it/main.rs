@@ -10,6 +10,7 @@
 )]
 
 mod cli;
+mod clients;
 mod crash;
 mod house;
 mod promise;

@@ -8,14 +8,13 @@ use std::sync::Mutex;
 
 use filebell_core::arrival::Fingerprint;
 use filebell_core::path::FilePath;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, StatxTimestamp};
 use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::locked;
-
-/// How often a look is repeated at once that the kernel could not finish because of a rename elsewhere.
-const RACES_MAX: u32 = 64;
+pub(super) use crate::beneath::is_absence;
+use crate::beneath::open_beneath;
 
 /// A root that was one directory when filebell started, and may be gone or another one now.
 pub(super) struct Root {
@@ -142,11 +141,6 @@ impl AsFd for OpenRoot {
     }
 }
 
-/// Whether an error of opening says that no file of ours lies at the path.
-pub(super) fn is_absence(error: Errno) -> bool {
-    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NXIO | Errno::NODEV)
-}
-
 /// What an open descriptor is.
 pub(super) fn look_at(fd: BorrowedFd<'_>) -> Result<Look, Errno> {
     Ok(as_look(&stat(fd)?))
@@ -203,19 +197,6 @@ fn open(path: &Path) -> Result<(OwnedFd, Identity), Errno> {
     let stat = stat(fd.as_fd())?;
     let identity = Identity { dev: device(&stat), inode: stat.stx_ino, birth_ns: birth_ns(&stat) };
     Ok((fd, identity))
-}
-
-fn open_beneath(root: BorrowedFd<'_>, relative: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let open = || rustix::fs::openat2(root, OsStr::from_bytes(relative), flags, Mode::empty(), resolve);
-    for _ in 0..RACES_MAX {
-        match open() {
-            Err(Errno::AGAIN | Errno::INTR) => (),
-            answer => return answer,
-        }
-    }
-    open()
 }
 
 fn stat(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {

@@ -3,7 +3,7 @@
 //! Every directory is watched first and listed after, so that what lands in a new one is either listed or raises an
 //! event. A directory that moves loses its watches and is watched and listed anew where it has come to lie.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -36,6 +36,8 @@ const PROBE_AGAIN: Duration = Duration::from_secs(10);
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Room for events read at once.
 const EVENTS_BYTES: usize = 64 << 10;
+/// So many directories that went or came are kept together.
+const MOVED_MAX: usize = 256;
 /// More directories without a watch than this are not kept one by one: the whole tree is walked instead.
 const UNWATCHED_MAX: usize = 1024;
 
@@ -120,6 +122,8 @@ struct Watcher<'a> {
     mounts: Mounts,
     /// Directories still to be watched and listed, the next one last.
     jobs: Vec<Job>,
+    /// Directories that went or came: what is known below them is looked at again when the jobs are done.
+    moved: BTreeSet<Dir>,
     /// The walk over all directories is under way; when it is through, a scan follows.
     arming: bool,
     lost: bool,
@@ -159,6 +163,7 @@ impl<'a> Watcher<'a> {
             queue: None,
             mounts: Mounts::new(shared.root.path()),
             jobs: Vec::new(),
+            moved: BTreeSet::new(),
             arming: false,
             lost: false,
             next_tick: now + TICK,
@@ -181,6 +186,9 @@ impl<'a> Watcher<'a> {
             }
             let drained = self.read_events();
             self.work();
+            if self.jobs.is_empty() || self.moved.len() >= MOVED_MAX {
+                self.sweep_moved();
+            }
             if drained && self.jobs.is_empty() {
                 self.shared.watch.reached(asked);
                 self.sleep();
@@ -348,6 +356,7 @@ impl<'a> Watcher<'a> {
     fn hear(&mut self, watch: i32, what: ReadFlags, name: &[u8]) {
         let Some(queue) = &mut self.queue else { return };
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
+            self.shared.journal.metrics().overflowed();
             tracing::warn!(account = self.shared.user, "events were lost, for they came too fast: the tree is walked");
             return self.shared.watch.rescan();
         }
@@ -393,14 +402,23 @@ impl<'a> Watcher<'a> {
             queue.drop_below(&dir);
             // A watched directory that was removed was empty, and was heard to become so.
             if what.contains(ReadFlags::MOVED_FROM) || !watched {
-                self.shared.dirty.mark_below(&dir);
-                self.shared.scan.sweep(dir.clone());
+                self.moved.insert(dir.clone());
             }
+        } else if what.contains(ReadFlags::MOVED_TO) {
+            // Nothing was heard of it since it lost its watch: a file that was just decided here may be gone again.
+            self.moved.insert(dir.clone());
         } else if what.contains(ReadFlags::ATTRIB) && watched {
             return;
         }
         // Also after it went: of two directories that were exchanged, the news of the old one comes last.
         self.jobs.push(Job { dir, mark: true });
+    }
+
+    fn sweep_moved(&mut self) {
+        for dir in std::mem::take(&mut self.moved) {
+            self.shared.dirty.mark_below(&dir);
+            self.shared.scan.sweep(dir);
+        }
     }
 
     fn mark(&self, dir: &Dir, name: &[u8], hint: Hint) {
