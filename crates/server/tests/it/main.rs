@@ -9,6 +9,7 @@
     reason = "a test may fail, and its modules are nobody's interface"
 )]
 
+mod blindness;
 mod cli;
 mod clients;
 mod crash;

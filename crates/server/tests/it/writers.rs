@@ -59,9 +59,9 @@ impl Yard {
         let fence = format!("fence-{}", self.fences.replace(self.fences.get() + 1));
         for (kind, present) in [("created", true), ("deleted", false)] {
             if present {
-                self.write(&fence, "")
+                self.write(&fence, "");
             } else {
-                fs::remove_file(self.at(&fence)).unwrap()
+                fs::remove_file(self.at(&fence)).unwrap();
             }
             let path = format!("/{fence}");
             let is_fence = |event: &Value| event["kind"] == kind && event["path"] == path.as_str();
