@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod pairing;
+
 const INTERVAL: Duration = Duration::from_secs(10);
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -486,20 +488,13 @@ async fn a_grant_with_a_notification_url_is_a_subscription() {
     };
     let application = bench.store.upsert_application(new.clone(), at(0)).await.unwrap();
     let scopes = vec!["api.dataDelivery".into()];
-    let grant =
-        bench.store.upsert_grant(application.id, bench.account, vec!["SEED".into()], scopes, at(0)).await.unwrap();
+    bench.store.upsert_grant(application.id, bench.account, vec!["SEED".into()], scopes, at(0)).await.unwrap();
     bench.record(1, vec![bench.seen("/SEED/a", 1), bench.seen("/b", 1)]).await;
     let subscription = bench.store.subscriptions().await.unwrap().remove(0);
     assert_eq!(subscription.name, "ledger/test2");
     let Protocol::SageX3 { client_id, customer, .. } = &subscription.protocol else { panic!() };
     assert_eq!((client_id.as_str(), customer.code.as_str()), ("5b2f6f0e", "acme"));
     assert_eq!(bench.claim(1, subscription.id).await.len(), 1, "only what lies in a granted folder");
-
-    let token = Token { hash: [7; 32], kind: TokenKind::Access, grant: grant.id, expires_at: at(300) };
-    bench.store.add_tokens(vec![token.clone()], at(1)).await.unwrap();
-    assert_eq!(bench.store.token([7; 32]).await.unwrap(), Some((token, grant)));
-    bench.store.add_tokens(Vec::new(), at(300)).await.unwrap();
-    assert_eq!(bench.store.token([7; 32]).await.unwrap(), None, "what has ended is forgotten");
 
     let elsewhere = NewApplication { notification_url: Some("http://127.0.0.1:2/n".into()), ..new.clone() };
     bench.store.upsert_application(elsewhere, at(2)).await.unwrap();

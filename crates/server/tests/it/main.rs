@@ -17,4 +17,5 @@ mod house;
 mod promise;
 mod readme;
 mod receiver;
+mod sagex3_app;
 mod writers;
