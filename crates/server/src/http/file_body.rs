@@ -26,7 +26,7 @@ pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap)
     let metadata = open.file.metadata().map_err(OpsError::File)?;
     let size = metadata.len();
     let stored = as_stored(&open, &metadata);
-    let etag = etag(&open, &metadata)?;
+    let etag = etag(stored, &metadata)?;
     let checksum = stored.and_then(checksum);
     let modified = LastModified::from(last_modified(&metadata));
     let mut response = Response::new(Body::empty());
@@ -96,12 +96,14 @@ fn as_stored<'a>(open: &'a OpenFile, metadata: &std::fs::Metadata) -> Option<&'a
     })
 }
 
-/// What changes when the file's content changes.
-fn etag(open: &OpenFile, metadata: &std::fs::Metadata) -> Result<ETag, OpsError> {
-    let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-    let ctime_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
-    let tag = open.tag(metadata.ino(), metadata.len(), mtime_ns, ctime_ns);
-    let text = format!("\"{tag}\"");
+/// The content's own tag where it is known; else one of the file's number, size and time.
+fn etag(stored: Option<&StoredFile>, metadata: &std::fs::Metadata) -> Result<ETag, OpsError> {
+    let text = match stored {
+        Some(stored) => format!("\"{}\"", hex::encode(stored.version.md5)),
+        None => {
+            format!("\"{:x}-{:x}-{:x}.{:x}\"", metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec())
+        }
+    };
     text.parse().map_err(|_| OpsError::File(std::io::Error::other("a tag that is no tag")))
 }
 

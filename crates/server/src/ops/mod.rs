@@ -174,11 +174,11 @@ struct Inner {
     passwords: Passwords,
     throttle: Throttle,
     directory: Mutex<Option<Arc<Directory>>>,
-    /// Only where a server runs.
-    served: OnceLock<observe::Served>,
     sagex3: SageX3Settings,
     pages: sagex3::Pages,
     quota: sagex3::Quota,
+    /// Only where a server runs.
+    served: OnceLock<observe::Served>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -215,10 +215,10 @@ impl Ops {
             public_url,
             admin_token,
             directory: Mutex::new(None),
-            served: OnceLock::new(),
             sagex3,
             pages: sagex3::Pages::default(),
             quota: sagex3::Quota::default(),
+            served: OnceLock::new(),
         }))
     }
 

@@ -12,8 +12,7 @@ use filebell_core::subscription::{Customer, Protocol};
 use filebell_core::time::{TimestampMs, TimestampSecs};
 
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError, SageX3Settings};
-use crate::beneath::Root;
-use crate::metrics::Found;
+use crate::beneath::{Root, is_absence};
 use crate::store::{Account, Changes, ChangesOf};
 
 /// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
@@ -251,6 +250,9 @@ impl Ops {
         match blocking(move || Root::open(&root)?.remove_file(&target)).await {
             Ok(()) => (),
             Err(error) if is_absent(&error) => (),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                return Err(OpsError::NotFound(format!("file {}", path.to_text())));
+            }
             Err(error) => return Err(OpsError::File(error)),
         }
         let gone = Arrival {
@@ -261,7 +263,6 @@ impl Ops {
             user: caller.application.name.clone(),
         };
         self.0.journal.record(vec![gone]).await?;
-        self.0.journal.metrics().arrived(SourceKind::Upload, Found::Request, 1);
         Ok(())
     }
 
@@ -319,9 +320,7 @@ pub(super) fn granted_folder(caller: &ApplicationCaller, folder: &str, scope: &s
 
 /// Whether there is no such file, or a link, a directory or a device stands in its place.
 fn is_absent(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
-        || matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::LOOP | Errno::XDEV | Errno::NXIO))
+    error.kind() == io::ErrorKind::NotFound || rustix::io::Errno::from_io_error(error).is_some_and(is_absence)
 }
 
 /// What changes when a file's content changes, without quotes: the content's own where the file still is what the

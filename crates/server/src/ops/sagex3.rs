@@ -73,7 +73,10 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Where the pages of listings began: `page=2` goes on behind the last file of page 1, whatever came and went since.
 #[derive(Default)]
-pub(super) struct Pages(Mutex<HashMap<(GrantId, String, u64), (FilePath, TimestampMs)>>);
+pub(super) struct Pages(Mutex<HashMap<PageOf, (FilePath, TimestampMs)>>);
+
+/// A grant, a folder, the number of a page.
+type PageOf = (GrantId, String, u64);
 
 impl Pages {
     /// The file behind which a page begins, if the page before it was shown lately.

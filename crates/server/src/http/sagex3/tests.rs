@@ -895,6 +895,64 @@ async fn an_upload_is_announced_put_followed_and_an_arrival_like_any_other() {
 }
 
 #[tokio::test]
+async fn a_detail_is_read_by_its_own_application_within_its_consent_for_thirty_days() {
+    for consume_once in [false, true] {
+        let scene = Scene::with(SageX3Settings { consume_once, ..SageX3Settings::default() }).await;
+        let request = ApplicationRequest {
+            name: "told".into(),
+            client_id: None,
+            client_secret: None,
+            redirect_urls: vec![],
+            notification_url: Some("http://127.0.0.1:9/notification".into()),
+            signature_encoding: SignatureEncoding::Hex,
+            managed: false,
+        };
+        scene.ops.write_application(request).await.unwrap();
+        scene.grant("told", "acme").await;
+        let issue = async |application: &str, account: &str| {
+            scene.grant(application, account).await;
+            let life = Duration::from_secs(60 * 86_400);
+            scene.ops.issue_tokens(application, account, life).await.unwrap().access
+        };
+        let told = issue("told", "acme").await;
+        let by = format!("Bearer {}", told.expose());
+        let announced = scene.ask("POST", "/v1/dataingestion/SEED?filename=a", &[("authorization", &by)], "").await;
+        let to = announced.json()["uploadUrl"].as_str().unwrap().strip_prefix(BASE).unwrap().to_owned();
+        assert_eq!(scene.ask("PUT", &to, &[], "hello\n").await.status, 200);
+        let id = scene.ops.notifications("told/acme", 1).await.unwrap().remove(0).id.uuid();
+        let detail = format!("/v1/notification/{id}");
+        for stranger in [issue("ledger", "acme").await, issue("told", "other").await] {
+            scene.get(&detail, stranger.expose()).await.refuses(404, "Notification not found");
+        }
+        scene.get(&detail, "nonsense").await.refuses(401, "Unauthorised");
+        scene.get("/v1/notification/nonsense", told.expose()).await.refuses(404, "Notification not found");
+        let read = scene.get(&detail, told.expose()).await.json();
+        assert_eq!((&read["notificationID"], &read["customerId"]), (&json!(id.to_string()), &json!("acme-config")));
+        let again = scene.get(&detail, told.expose()).await;
+        if consume_once {
+            again.refuses(404, "Notification not found");
+            continue;
+        }
+        assert_eq!(again.status, 200);
+        let narrowed = GrantRequest {
+            application: "told".into(),
+            account: "acme".into(),
+            folders: vec!["OTHER".into()],
+            scopes: vec!["api.dataDelivery".into()],
+        };
+        scene.ops.write_grant(narrowed).await.unwrap();
+        scene.get(&detail, told.expose()).await.refuses(404, "Notification not found");
+        scene.grant("told", "acme").await;
+        scene.pass(30 * 86_400 - 1);
+        assert_eq!(scene.get(&detail, told.expose()).await.status, 200);
+        scene.pass(1);
+        scene.get(&detail, told.expose()).await.refuses(404, "Notification not found");
+        scene.ops.revoke_grant(&Caller::Operator, "told", "acme").await.unwrap();
+        scene.get(&detail, told.expose()).await.refuses(401, "Unauthorised");
+    }
+}
+
+#[tokio::test]
 async fn pages_go_on_where_they_ended_whatever_comes_and_goes() {
     let scene = Scene::with(SageX3Settings { page_size: 2, ..SageX3Settings::default() }).await;
     scene.grant("ledger", "acme").await;

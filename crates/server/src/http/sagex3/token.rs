@@ -26,7 +26,7 @@ async fn token(State(ops): State<Ops>, headers: HeaderMap, body: Body) -> Result
     let parameters = parameters(&headers, body).await?;
     let answer = async {
         let request = TokenRequest::from_parameters(&parameters, false)?;
-        Ok::<_, AskError>(ops.tokens(request).await?)
+        ops.tokens(request).await
     };
     let issued = answer.await.map_err(|error| not_stored(Refused::from(error).into_response()))?;
     Ok(tokens(&issued))

@@ -224,7 +224,7 @@ async fn a_grant_that_is_taken_back_ends_what_it_was_owed_visibly() {
     assert_eq!(bench.store.family_grant(id).await.unwrap(), None);
     assert_eq!(paired.exchange(3, 1, 2).await, Exchanged::Refused);
     assert!(bench.store.grants().await.unwrap().is_empty());
-    assert_eq!(bench.store.revoked_grants().await.unwrap(), [paired.grant.clone()]);
+    assert_eq!(bench.store.revoked_grants().await.unwrap(), std::slice::from_ref(&paired.grant));
     bench.record(3, vec![bench.seen("/SEED/c", 3)]).await;
     assert_eq!(bench.store.notifications(subscription, 9).await.unwrap().len(), 2, "nothing more is owed");
     assert_eq!(bench.store.replay_dead(subscription, at(3)).await.unwrap(), 0);
