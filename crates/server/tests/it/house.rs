@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use serde_json::Value;
+
 use crate::receiver::PATIENCE;
 
 /// The configuration that every house has; `{root}` and `{data}` stand for its own directories.
@@ -53,7 +55,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
     }
 }
@@ -88,7 +90,12 @@ impl House {
 
     /// Starts the server and waits until it says that it listens.
     pub fn start(&mut self) {
-        let mut process = self.command("serve").stdout(Stdio::piped()).spawn().unwrap();
+        self.start_as(self.command("serve"));
+    }
+
+    /// Starts the server by another command than its plain one.
+    pub fn start_as(&mut self, mut command: Command) {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         self.base = line.trim_end().strip_prefix("listening on http://").expect(&line).to_owned();
@@ -104,10 +111,14 @@ impl House {
 
     /// SIGTERM; answers the exit code.
     pub fn stop(&mut self) -> Option<i32> {
-        let mut process = self.process.take().unwrap();
-        let id = process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        process.wait().unwrap().code()
+        self.signal("TERM");
+        self.process.take().unwrap().wait().unwrap().code()
+    }
+
+    /// Sends the server a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        run("kill", &[&format!("-{name}"), &id]);
     }
 
     /// A command on this house's configuration.
@@ -164,24 +175,45 @@ impl House {
     }
 
     /// The journal from the beginning, as the operator sees it.
-    pub fn events(&self) -> Vec<serde_json::Value> {
-        let token = fs::read_to_string(self.path("data").join("admin-token")).unwrap();
-        let answer = self.get("/api/v1/changes", &[("Authorization", &format!("Bearer {}", token.trim()))]);
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["events"].as_array().unwrap().clone()
+    pub fn events(&self) -> Vec<Value> {
+        let mut events = Vec::new();
+        let mut next = String::new();
+        while self.more_events(&mut events, &mut next, 0) {}
+        events
     }
 
     /// Waits until the journal holds `count` events.
-    pub fn wait_for_events(&self, count: usize) -> Vec<serde_json::Value> {
+    pub fn wait_for_events(&self, count: usize) -> Vec<Value> {
+        self.wait_until_told(&format!("{count} events"), |events| events.len() >= count)
+    }
+
+    /// Waits until the journal fulfils a condition.
+    pub fn wait_until_told(&self, what: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let begun = Instant::now();
+        let mut events = Vec::new();
+        let mut next = String::new();
         loop {
-            let events = self.events();
-            if events.len() >= count {
+            let more = self.more_events(&mut events, &mut next, 0);
+            if !more && enough(&events) {
                 return events;
             }
-            assert!(begun.elapsed() < PATIENCE, "waited in vain for {count} events: {events:#?}");
-            std::thread::yield_now();
+            assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}: {events:#?}");
+            if !more {
+                self.more_events(&mut events, &mut next, 1);
+            }
         }
+    }
+
+    /// Asks for what came after `next`, and waits for it so many seconds; answers whether there is more.
+    fn more_events(&self, events: &mut Vec<Value>, next: &mut String, wait: u32) -> bool {
+        let token = fs::read_to_string(self.path("data").join("admin-token")).unwrap();
+        let path = format!("/api/v1/changes?after={next}&wait={wait}");
+        let answer = self.get(&path, &[("Authorization", &format!("Bearer {}", token.trim()))]);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let page = answer.json();
+        events.extend(page["events"].as_array().unwrap().iter().cloned());
+        page["next"].as_str().unwrap().clone_into(next);
+        page["more"].as_bool().unwrap()
     }
 }
 
@@ -211,4 +243,33 @@ fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
 pub fn basic(name: &str, password: &str) -> String {
     use base64::Engine;
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}")))
+}
+
+/// Runs a program to its good end.
+pub fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; ./check installs what the tests need"));
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(output.status.success(), "{program} {arguments:?} ended with {}: {said}", output.status);
+}
+
+/// Set where a test runs inside namespaces of its own.
+const INSIDE: &str = "FILEBELL_TEST_INSIDE";
+
+/// Whether this is the run inside. A test that mounts runs itself again where it is root and sees its own mounts only,
+/// and is good if that run is.
+pub fn inside(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", test])
+        .env(INSIDE, "1")
+        .output()
+        .expect("unshare, of the package util-linux, is needed");
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(output.status.success() && said.contains("1 passed"), "user namespaces are needed: {said}");
+    false
 }

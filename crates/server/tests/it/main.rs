@@ -9,8 +9,10 @@
     reason = "a test may fail, and its modules are nobody's interface"
 )]
 
+mod blindness;
 mod cli;
 mod clients;
+mod crash;
 mod house;
 mod observe;
 mod promise;
@@ -18,3 +20,4 @@ mod readme;
 mod receiver;
 mod sagex3_app;
 mod size;
+mod writers;

@@ -1,13 +1,14 @@
 //! What is promised, from outside: the real binary, real files, real sockets.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use filebell_core::secret::Secret;
 use filebell_core::wire::{nextcloud, sagex3};
+use sha2::Digest;
 
-use crate::house::{House, basic};
-use crate::receiver::{Received, Receiver};
+use crate::house::{House, basic, run};
+use crate::receiver::{PATIENCE, Received, Receiver};
 
 const KEY: &str = "4fdab23178d6c424196c9448070d3bef";
 const CLIENT_ID: &str = "5b2f6f0e-2a41-4a0c-9d5e-7f3c1b8e9a10";
@@ -116,7 +117,7 @@ fn a_file_is_told_by_sagex3_verified_pulled_downloaded_and_deleted() {
 }
 
 #[test]
-fn the_interval_holds_both_ways_and_the_last_file_is_told() {
+fn line_6_the_minimum_interval_holds_both_ways() {
     let receiver = Receiver::start();
     let house = House::open(&rdm(&receiver));
     house.write("first", "1");
@@ -130,6 +131,23 @@ fn the_interval_holds_both_ways_and_the_last_file_is_told() {
     let shown = recent(&house, nextcloud_since(&told[1]));
     assert_eq!(shown["count"], 21);
     assert_eq!(receiver.received().len(), 2, "one notification covers the burst");
+}
+
+#[test]
+fn line_6_a_steady_stream_is_told_every_interval_not_never() {
+    let receiver = Receiver::start();
+    let house = House::open(&rdm(&receiver));
+    let begun = Instant::now();
+    for number in 0.. {
+        if begun.elapsed() > 3 * INTERVAL {
+            break;
+        }
+        house.write("steady", number.to_string());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let told = receiver.wait_for(3);
+    assert!(told.len() <= 4, "{} in three intervals", told.len());
+    assert!(told.windows(2).all(|two| two[1].at - two[0].at >= INTERVAL));
 }
 
 #[test]
@@ -246,4 +264,229 @@ fn the_minimum_is_one_folder_and_one_address() {
     );
     assert_eq!(told.header("webhook-signature"), tag);
     assert_eq!(told.json()["type"], "files.changed");
+}
+
+fn each(name: &str, url: &str) -> String {
+    format!(
+        "[[subscriptions]]\nname = \"{name}\"\naccount = \"test2\"\nprotocol = \"standard\"\nurl = \"{url}\"\n\
+         key = \"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"\n"
+    )
+}
+
+/// What a receiver was told: the ids of its messages, without repeats.
+fn ids(told: &[Received]) -> BTreeSet<String> {
+    told.iter().map(|one| one.header("webhook-id").to_owned()).collect()
+}
+
+fn told(house: &House) -> Vec<String> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    house.events().iter().map(|event| format!("{} {}", text(&event["kind"]), text(&event["path"]))).collect()
+}
+
+#[test]
+fn line_1_nothing_is_missed() {
+    let mut house = House::open("[watch]\nrescan = \"300ms\"\n");
+    for (count, content) in [(1, "A"), (2, "B"), (3, "A")] {
+        house.write("a", content);
+        house.wait_for_events(count);
+    }
+    run("touch", &[house.root().join("a").to_str().unwrap()]);
+    run("chmod", &["600", house.root().join("a").to_str().unwrap()]);
+    house.kill();
+    house.write("while/it/is/down", "1");
+    house.write("a", "C");
+    house.start();
+    house.write("while-it-starts", "2");
+    house.wait_for_events(6);
+    let mut told = told(&house);
+    told[3..].sort();
+    let expected = ["created /a", "updated /a", "updated /a", "created /while-it-starts", "created /while/it/is/down"];
+    assert_eq!(told, [&expected[..], &["updated /a"]].concat());
+}
+
+#[test]
+fn line_2_nothing_is_told_half_written() {
+    let receiver = Receiver::start();
+    let house =
+        House::open(&format!("{}[watch]\nsettle = \"10ms\"\nrescan = \"100ms\"\n", each("each", &receiver.url("/"))));
+    let path = house.root().join("slow");
+    let mut writer = std::fs::File::create(&path).unwrap();
+    house.write("slow.part", "a name on the way");
+    for part in 1..=5 {
+        std::io::Write::write_all(&mut writer, b"part").unwrap();
+        house.write(&format!("fence-{part}"), "");
+        receiver.wait_for(part);
+    }
+    assert!(!told(&house).contains(&"created /slow".to_owned()));
+    drop(writer);
+    let event = house.wait_for_events(6).pop().unwrap();
+    assert_eq!((&event["path"], &event["size"]), (&"/slow".into(), &20.into()));
+    assert_eq!(event["sha256"], hex::encode(sha2::Sha256::digest(b"part".repeat(5))));
+    assert_eq!(event["completeness"], "leased");
+    assert_eq!(told(&house).len(), 6, "and no name on the way");
+}
+
+#[test]
+fn line_3_accepted_means_durable() {
+    let receiver = Receiver::start();
+    let mut house = House::open(&each("each", &receiver.url("/")));
+    for round in 1..=5 {
+        house.write(&format!("file-{round}"), "1");
+        // What was sent must outlive the sender, however soon that ends.
+        receiver.wait_until(|told| ids(told).len() >= round);
+        house.kill();
+        std::fs::remove_file(house.root().join(format!("file-{round}"))).unwrap();
+        house.start();
+        assert!(told(&house).contains(&format!("created /file-{round}")));
+    }
+}
+
+#[test]
+fn line_4_every_event_is_told() {
+    const GONE: [&str; 1] = ["410 Gone"];
+    let receiver = Receiver::start().answering(&GONE);
+    let mut house = House::open(&each("each", &receiver.url("/")));
+    house.write("refused", "1");
+    receiver.wait_for(1);
+    let status =
+        |house: &House| -> serde_json::Value { serde_json::from_str(&house.run("status", &["--json"])).unwrap() };
+    let begun = Instant::now();
+    while status(&house)["subscriptions"][0]["status"] == "active" {
+        assert!(begun.elapsed() < PATIENCE, "{}", status(&house));
+    }
+    // Disabled, and killed: nothing is discarded.
+    house.write("while-disabled", "2");
+    house.wait_for_events(2);
+    house.kill();
+    house.start();
+    house.run("subscription", &["resume", "each"]);
+    let told = receiver.wait_until(|told| ids(told).len() >= 2);
+    assert_eq!(ids(&told).len(), 2);
+    // Paused.
+    house.run("subscription", &["pause", "each"]);
+    house.write("while-paused", "3");
+    house.wait_for_events(3);
+    house.run("subscription", &["resume", "each"]);
+    receiver.wait_until(|told| ids(told).len() >= 3);
+}
+
+#[test]
+fn line_4_what_is_dead_stands_visibly_and_can_be_replayed() {
+    let receiver = Receiver::start().answering(&["500 No", "500 No"]);
+    let mut house = House::new(&each("each", &receiver.url("/")));
+    let mut command = house.command("serve");
+    command.env("FILEBELL_DELIVERY_SCHEDULE", "50ms");
+    house.start_as(command);
+    house.write("a", "1");
+    let begun = Instant::now();
+    loop {
+        let status: serde_json::Value = serde_json::from_str(&house.run("status", &["--json"])).unwrap();
+        if status["subscriptions"][0]["dead"] == 1 {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{status}");
+    }
+    house.run("replay", &["--subscription", "each"]);
+    assert_eq!(ids(&receiver.wait_for(3)).len(), 1, "the same notification");
+}
+
+#[test]
+fn line_5_told_once() {
+    const FILES: usize = 30;
+    let receiver = Receiver::start();
+    let mut house = House::open(&each("each", &receiver.url("/")));
+    for number in 0..FILES {
+        house.write(&format!("file-{number}"), number.to_string());
+        if number % 10 == 9 {
+            receiver.wait_for(number + 1);
+            assert_eq!(house.stop(), Some(0));
+            house.start();
+        }
+    }
+    house.write("fence", "");
+    let told = receiver.wait_for(FILES + 1);
+    assert_eq!((told.len(), ids(&told).len()), (FILES + 1, FILES + 1));
+}
+
+#[test]
+fn line_5_after_a_lost_answer_the_same_notification_comes_again() {
+    let receiver = Receiver::start().answering(&["garbage"]);
+    let house = House::open(&each("each", &receiver.url("/")));
+    house.write("a", "1");
+    let told = receiver.wait_for(2);
+    assert_eq!(ids(&told).len(), 1);
+    assert_eq!(told[0].body, told[1].body);
+}
+
+#[test]
+fn line_7_isolation() {
+    const FILES: usize = 40;
+    // One that takes connections and never answers, one that is not there, one that drips.
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let absent = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dripping = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let drips_at = dripping.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in dripping.incoming().flatten() {
+            std::thread::spawn(move || {
+                for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n".iter().chain([b'x'; 1000].iter()) {
+                    if std::io::Write::write_all(&mut stream, &[*byte]).is_err() {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+    });
+    let healthy = Receiver::start();
+    let house = House::open(
+        &[
+            each("hanging", &format!("http://{}/", hanging.local_addr().unwrap())),
+            each("absent", &format!("http://{absent}/")),
+            each("dripping", &format!("http://{drips_at}/")),
+            each("healthy", &healthy.url("/")),
+        ]
+        .concat(),
+    );
+    for number in 0..FILES {
+        let begun = Instant::now();
+        house.write(&format!("file-{number}"), "1");
+        healthy.wait_for(number + 1);
+        assert!(begun.elapsed() < Duration::from_secs(2), "held up by another's time-out: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn line_9_refused_means_unchanged() {
+    let mut house = House::open(&each("each", "https://app.example.org/"));
+    house.write("a", "1");
+    house.wait_for_events(1);
+    let all = |house: &House| {
+        ["account", "subscription", "application"].map(|what| house.run(what, &["list", "--json"])).concat()
+    };
+    let before = (all(&house), house.events());
+    let refused = |house: &House, name: &str, arguments: &[&str], remedy: &str| {
+        let output = house.command(name).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(remedy), "{name} {arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    };
+    let new = |account: &'static str, url: &'static str| {
+        ["add", "new", "--account", account, "--protocol", "standard", "--url", url]
+    };
+    refused(&house, "subscription", &new("nobody", "https://app.example.org/"), "nobody");
+    refused(&house, "subscription", &new("test2", "ftp://app.example.org/"), "http");
+    refused(&house, "subscription", &["remove", "nothing"], "nothing");
+    refused(&house, "account", &["add", "new", "--root", "/does/not/exist"], "/does/not/exist");
+    assert_eq!((all(&house), house.events()), before);
+    // A configuration with one good change and one mistake: neither is taken.
+    assert_eq!(house.stop(), Some(0));
+    let config = house.path("filebell.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    let bad = format!("{good}{}settel = \"1s\"\n", each("second", "https://app.example.org/second"));
+    std::fs::write(&config, bad).unwrap();
+    refused(&house, "serve", &[], "settel");
+    std::fs::write(&config, good).unwrap();
+    house.start();
+    assert_eq!((all(&house), house.events()), before);
 }

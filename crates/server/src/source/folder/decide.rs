@@ -24,8 +24,10 @@ use crate::metrics::Found;
 const BATCH_PATHS_MAX: usize = 512;
 /// What has gathered is committed when deciding the batch has taken this long.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
-/// A larger file is read by the other worker.
+/// A larger file is read by another worker.
 const QUICK_BYTES_MAX: u64 = 8 << 20;
+/// And a larger one than this by a third.
+const LARGE_BYTES_MAX: u64 = 1 << 30;
 /// Read and hashed at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 /// How long to wait for a writer at first: CLOSE_WRITE is raised microseconds before the writer lets go.
@@ -44,7 +46,7 @@ pub(super) fn run(shared: &Arc<Shared>, lane: Lane) {
     let mut decider = Decider { shared, lane, chunk: vec![0; CHUNK_BYTES], blind: HashMap::new(), refusals: 0 };
     let max = match lane {
         Lane::Quick => BATCH_PATHS_MAX,
-        Lane::Large => 1,
+        Lane::Large | Lane::Huge => 1,
     };
     while let Some(batch) = shared.dirty.take(lane, max) {
         decider.decide_all(batch);
@@ -67,8 +69,8 @@ enum Step {
     Silent,
     /// Look again later.
     Later(Duration),
-    /// It is for the worker of large files.
-    TooLarge,
+    /// It is for the worker of larger files.
+    TooLarge(Lane),
     /// Tell the journal.
     Claim(Claim),
 }
@@ -115,7 +117,7 @@ impl Decider<'_> {
         match step {
             Ok(Step::Silent) => dirty.done(&taken.path),
             Ok(Step::Later(delay)) => dirty.put_back(taken, self.lane, delay),
-            Ok(Step::TooLarge) => dirty.put_back(taken, Lane::Large, Duration::ZERO),
+            Ok(Step::TooLarge(lane)) => dirty.put_back(taken, lane, Duration::ZERO),
             Ok(Step::Claim(claim)) => {
                 let gone = claim == Claim::Gone;
                 let arrival = Arrival {
@@ -172,8 +174,9 @@ impl Decider<'_> {
                 if known.row.as_ref().is_some_and(|row| row.fingerprint == print) {
                     return Ok(Step::Silent);
                 }
-                if self.lane == Lane::Quick && print.size > QUICK_BYTES_MAX {
-                    return Ok(Step::TooLarge);
+                let lane = lane_of(print.size);
+                if lane > self.lane {
+                    return Ok(Step::TooLarge(lane));
                 }
                 match root.file(&taken.path) {
                     Ok(file) => self.decide_file(root, taken, &file, known),
@@ -362,6 +365,17 @@ impl Decider<'_> {
         for taken in batch {
             self.shared.dirty.put_back(taken, self.lane, Duration::from_secs(1));
         }
+    }
+}
+
+/// Who reads a file of this size.
+fn lane_of(size: u64) -> Lane {
+    if size > LARGE_BYTES_MAX {
+        Lane::Huge
+    } else if size > QUICK_BYTES_MAX {
+        Lane::Large
+    } else {
+        Lane::Quick
     }
 }
 

@@ -45,12 +45,14 @@ pub(super) enum Hint {
 }
 
 /// Which worker a path waits for. A path is in one lane, or in one hand, at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
     /// Almost all.
     Quick,
     /// Large files: reading one must not hold up the others.
     Large,
+    /// Files that take minutes or hours to read: they must not hold up the large ones.
+    Huge,
 }
 
 /// What is remembered of a path between two looks at it.
@@ -95,6 +97,7 @@ struct State {
     entries: HashMap<Arc<FilePath>, Entry>,
     quick: BTreeMap<(Instant, u64), Arc<FilePath>>,
     large: BTreeMap<(Instant, u64), Arc<FilePath>>,
+    huge: BTreeMap<(Instant, u64), Arc<FilePath>>,
     /// Counts entries; the number of an entry tells which of two came first.
     serial: u64,
     stopped: bool,
@@ -311,6 +314,7 @@ impl State {
         match lane {
             Lane::Quick => &mut self.quick,
             Lane::Large => &mut self.large,
+            Lane::Huge => &mut self.huge,
         }
     }
 

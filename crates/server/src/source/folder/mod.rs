@@ -9,6 +9,7 @@ mod dir;
 mod dirty;
 mod ignore;
 mod lease;
+mod mounts;
 mod root;
 mod scan;
 mod status;
@@ -162,6 +163,7 @@ impl Folder {
         folder.spawn("scan", scan::run)?;
         folder.spawn("decide", |shared| decide::run(shared, Lane::Quick))?;
         folder.spawn("decide-large", |shared| decide::run(shared, Lane::Large))?;
+        folder.spawn("decide-huge", |shared| decide::run(shared, Lane::Huge))?;
         Ok(folder)
     }
 

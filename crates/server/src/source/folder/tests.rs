@@ -479,6 +479,15 @@ async fn a_large_file_does_not_hold_up_a_small_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sparse_file_of_a_terabyte_does_not_hold_up_a_large_one() {
+    let house = House::open().await;
+    File::create(house.at("huge")).unwrap().set_len(1 << 40).unwrap();
+    house.until("the huge file in hand", |house| house.folder().status().dirty > 0).await;
+    house.write("large", &"x".repeat(20 << 20));
+    assert_eq!(house.until_told(1).await, ["created /large 20971520"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_polled_root_tells_the_same() {
     let house = House::open_with(FolderConfig { mode: Mode::Poll, ..config() }).await;
     assert!(matches!(house.folder().status().state, RootState::Polling { .. }));
@@ -563,47 +572,57 @@ async fn while_the_journal_refuses_arrivals_wait() {
     assert_eq!(house.told().await.len(), 2);
 }
 
-/// An overlay over two directories, where this machine lets us mount one.
-struct Overlay(TempDir);
+/// Set where a test runs inside namespaces of its own.
+const INSIDE: &str = "FILEBELL_TEST_INSIDE";
 
-impl Overlay {
-    fn mounted() -> Option<Self> {
-        let layers = tempfile::tempdir().unwrap();
-        for layer in ["lower", "upper", "work", "merged"] {
-            fs::create_dir(layers.path().join(layer)).unwrap();
-        }
-        let at = |layer: &str| layers.path().join(layer).display().to_string();
-        let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
-        let mount = ["-t", "overlay", "overlay", "-o", &options, &at("merged")];
-        let mounted = std::process::Command::new("mount").args(mount).output().is_ok_and(|out| out.status.success());
-        mounted.then_some(Self(layers))
+/// Whether this is the run inside. A test that mounts, or that bounds its user, runs itself again where it is root and
+/// sees its own mounts only, and is good if that run is.
+fn inside(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
     }
-
-    fn merged(&self) -> PathBuf {
-        self.0.path().join("merged")
-    }
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", &format!("source::folder::tests::{test}")])
+        .env(INSIDE, "1")
+        .output()
+        .expect("unshare, of the package util-linux, is needed");
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(output.status.success() && said.contains("1 passed"), "user namespaces are needed: {said}");
+    false
 }
 
-impl Drop for Overlay {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(self.merged()).status();
-    }
+/// Runs a program; `mount` and its like leave their work to the end of the namespace.
+fn run(program: &str, arguments: &[&str]) {
+    let output = std::process::Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; ./check installs what the tests need"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_an_overlay_a_file_is_told_when_it_has_stood_still() {
-    let Some(overlay) = Overlay::mounted() else {
-        println!("no overlay can be mounted here: nothing is tested");
-        return;
-    };
-    let mut house = House::built(config()).await;
-    let (root, journal) = (overlay.merged(), house.journal.clone());
-    house.folder = Some(Folder::start(house.account, "alice".into(), &root, config(), journal).await.unwrap());
-    house.until("the first scan", |house| house.folder().status().last_scan_finished_at.is_some()).await;
-    assert!(matches!(house.folder().status().state, RootState::Polling { reason } if reason.contains("overlay")));
-    let path = overlay.merged().join("a");
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn mount_overlay(layers: &Path, at: &Path) {
+    for layer in ["lower", "upper", "work"] {
+        fs::create_dir(layers.join(layer)).unwrap();
+    }
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|layer| layers.join(layer).display().to_string());
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+    run("mount", &["-t", "overlay", "overlay", "-o", &options, text(at)]);
+}
+
+fn is_polling(house: &House, why: &str) -> bool {
+    matches!(house.folder().status().state, RootState::Polling { reason } if reason.contains(why))
+}
+
+/// A root on which changes raise no event, or not all: told is what has stood still, and is said to be.
+async fn a_polled_file_system_tells_the_same(house: &mut House, name: &str) {
+    house.start().await;
+    assert!(is_polling(house, name), "{:?}", house.folder().status());
     let began = Instant::now();
-    let mut writer = File::create(&path).unwrap();
+    let mut writer = File::create(house.at("a")).unwrap();
     for _ in 0..8 {
         writer.write_all(b"part.").unwrap();
         tokio::time::sleep(Duration::from_millis(150)).await;
@@ -611,39 +630,86 @@ async fn on_an_overlay_a_file_is_told_when_it_has_stood_still() {
     drop(writer);
     assert_eq!(house.until_told(1).await, ["created /a 40"], "{:?}", began.elapsed());
     assert_eq!(house.events().await[0].completeness.unwrap().as_str(), "quiet-period");
-    fs::rename(&path, overlay.merged().join("b")).unwrap();
+    fs::rename(house.at("a"), house.at("b")).unwrap();
     house.until_told(2).await;
-    fs::remove_file(overlay.merged().join("b")).unwrap();
+    fs::remove_file(house.at("b")).unwrap();
     assert_eq!(house.until_told(3).await, ["created /a 40", "moved /b 40 from /a", "deleted /b"]);
     house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overlay_is_recognised_and_polled() {
+    if inside("an_overlay_is_recognised_and_polled") {
+        let mut house = House::built(config()).await;
+        mount_overlay(house.stage.path(), house.root.path());
+        a_polled_file_system_tells_the_same(&mut house, "overlay").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fuse_is_recognised_and_polled() {
+    if inside("fuse_is_recognised_and_polled") {
+        let mut house = House::built(config()).await;
+        run("bindfs", &[text(house.stage.path()), text(house.root.path())]);
+        house.start().await;
+        assert!(is_polling(&house, "FUSE"), "{:?}", house.folder().status());
+        fs::write(house.stage.path().join("behind"), "its back").unwrap();
+        assert_eq!(house.until_told(1).await, ["created /behind 8"]);
+        assert_eq!(house.events().await[0].completeness.unwrap().as_str(), "quiet-period");
+        house.stop().await;
+        run("umount", &["-l", text(house.root.path())]);
+    }
+}
+
+/// No event of inotify says that something was mounted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mount_on_top_of_a_watched_directory_is_noticed() {
+    if inside("a_mount_on_top_of_a_watched_directory_is_noticed") {
+        let mut house = House::built(config()).await;
+        fs::create_dir(house.at("disk")).unwrap();
+        fs::create_dir(house.at("layers")).unwrap();
+        house.start().await;
+        house.write("disk/under", "under");
+        house.until_told(1).await;
+        run("mount", &["-t", "tmpfs", "tmpfs", text(&house.at("disk"))]);
+        house.write("disk/a", "a");
+        assert_eq!(house.until_told(2).await, ["created /disk/under 5", "created /disk/a 1"]);
+        assert_eq!(house.folder().status().state, RootState::Live);
+        mount_overlay(house.stage.path(), &house.at("layers"));
+        house.until("the overlay", |house| is_polling(house, "/layers/ lies on overlay")).await;
+        house.write("layers/b", "b");
+        house.until_told(3).await;
+        run("umount", &[text(&house.at("layers"))]);
+        house.until("life", |house| house.folder().status().state == RootState::Live).await;
+        run("umount", &[text(&house.at("disk"))]);
+        house.write("disk/c", "c");
+        house.until_told(4).await;
+        house.scan().await;
+        assert_eq!(house.told().await.len(), 4, "what was hidden, or taken away, is not told as deleted");
+        house.stop().await;
+    }
 }
 
 /// What is mounted below the root and unmounted again takes no file with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_system_that_is_unmounted_deletes_nothing() {
-    let mut house = House::open().await;
-    fs::create_dir(house.at("disk")).unwrap();
-    let target = house.at("disk");
-    let mount = |arguments: &[&str]| {
-        let output = std::process::Command::new(arguments[0]).args(&arguments[1..]).arg(&target).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    if !mount(&["mount", "-t", "tmpfs", "tmpfs"]) {
-        println!("nothing can be mounted here: nothing is tested");
-        return;
+    if inside("a_file_system_that_is_unmounted_deletes_nothing") {
+        let mut house = House::open().await;
+        fs::create_dir(house.at("disk")).unwrap();
+        run("mount", &["-t", "tmpfs", "tmpfs", text(&house.at("disk"))]);
+        house.write("disk/a", "a");
+        house.until_told(1).await;
+        house.settled().await;
+        run("umount", &[text(&house.at("disk"))]);
+        house.scan().await;
+        house.stop().await;
+        house.start().await;
+        house.scan().await;
+        assert_eq!(house.told().await, ["created /disk/a 1"]);
+        house.write("disk/b", "b");
+        assert_eq!(house.until_told(2).await, ["created /disk/a 1", "created /disk/b 1"]);
+        house.stop().await;
     }
-    house.scan().await;
-    house.write("disk/a", "a");
-    house.until_told(1).await;
-    house.settled().await;
-    assert!(mount(&["umount"]));
-    house.scan().await;
-    house.stop().await;
-    house.start().await;
-    house.scan().await;
-    assert_eq!(house.told().await, ["created /disk/a 1"]);
-    house.write("disk/b", "b");
-    assert_eq!(house.until_told(2).await, ["created /disk/a 1", "created /disk/b 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -756,26 +822,12 @@ async fn after_any_turmoil_the_journal_says_what_is_there_without_a_scan() {
     }
 }
 
-/// Runs itself again where a user has few watches.
-#[test]
-fn where_the_watches_are_used_up_the_rest_is_polled() {
-    let test = std::env::current_exe().unwrap();
-    let few = "echo 3 > /proc/sys/user/max_inotify_watches && \"$0\" --ignored --exact --nocapture \
-               source::folder::tests::with_few_watches";
-    let unshare = ["--user", "--map-root-user", "sh", "-c", few];
-    let possible = std::process::Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
-    if !possible.is_ok_and(|output| output.status.success()) {
-        println!("no user namespace can be made here: nothing is tested");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_watches_are_used_up_the_rest_is_polled() {
+    if !inside("where_the_watches_are_used_up_the_rest_is_polled") {
         return;
     }
-    let output = std::process::Command::new("unshare").args(unshare).arg(test).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run by the test before, where a user has few watches"]
-async fn with_few_watches() {
+    fs::write("/proc/sys/user/max_inotify_watches", "3").unwrap();
     let house = House::open().await;
     for directory in ["a", "b", "c/d", "e"] {
         fs::create_dir_all(house.at(directory)).unwrap();
@@ -833,49 +885,4 @@ async fn inode_numbers_given_out_again_are_other_files() {
     }
     let told = house.told().await;
     assert!(told.iter().all(|line| line.starts_with("created") || line.starts_with("deleted")), "{told:?}");
-}
-
-/// What it takes from close(2) to the record, and how many files a second: printed, not judged.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures; run it with --release --nocapture"]
-async fn measure() {
-    let house = House::open().await;
-    let mut advanced = house.journal.advanced();
-    let mut waits = Vec::new();
-    for round in 0..300 {
-        advanced.mark_unchanged();
-        house.write(&format!("l{round}"), "content");
-        let closed = Instant::now();
-        advanced.changed().await.unwrap();
-        waits.push(closed.elapsed());
-    }
-    waits.sort();
-    println!("close to record: p50 {:?}, p95 {:?}, p99 {:?}", waits[150], waits[285], waits[297]);
-    for files in [1_000, 20_000, 100_000] {
-        let tree = house.stage.path().join(files.to_string());
-        for at in 0..files {
-            if at % 1000 == 0 {
-                fs::create_dir_all(tree.join((at / 1000).to_string())).unwrap();
-            }
-            fs::write(tree.join(format!("{}/{at}", at / 1000)), at.to_string()).unwrap();
-        }
-        let before = house.store.newest().await.unwrap().seq().get();
-        let started = Instant::now();
-        fs::rename(&tree, house.at(&files.to_string())).unwrap();
-        while house.store.newest().await.unwrap().seq().get() < before + files {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        let took = started.elapsed();
-        println!(
-            "{files} files moved in: {took:?}, {:.0} files/s",
-            f64::from(i32::try_from(files).unwrap()) / took.as_secs_f64()
-        );
-        let started = Instant::now();
-        house.scan().await;
-        println!(
-            "a scan that finds nothing, {:?} files so far: {:?}",
-            house.folder().status().scan.files,
-            started.elapsed()
-        );
-    }
 }

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::dirty::Hint;
+use super::mounts::Mounts;
 use super::root::{OpenRoot, RootLost, blind_file_system, device_of, is_absence, is_directory_in};
 use super::status::{Conditions, Unwatched};
 use super::{Mode, Shared, locked, wait_until};
@@ -118,6 +119,7 @@ struct Watcher<'a> {
     shared: &'a Shared,
     probe_name: Vec<u8>,
     queue: Option<Queue>,
+    mounts: Mounts,
     /// Directories still to be watched and listed, the next one last.
     jobs: Vec<Job>,
     /// Directories that went or came: what is known below them is looked at again when the jobs are done.
@@ -159,6 +161,7 @@ impl<'a> Watcher<'a> {
             shared,
             probe_name: format!(".filebell-probe-{}-{}", std::process::id(), shared.account).into_bytes(),
             queue: None,
+            mounts: Mounts::new(shared.root.path()),
             jobs: Vec::new(),
             moved: BTreeSet::new(),
             arming: false,
@@ -305,13 +308,22 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn sleep(&self) {
+    fn sleep(&mut self) {
         let mut fds = vec![PollFd::new(&self.shared.watch.wake, PollFlags::IN)];
         fds.extend(self.queue.iter().map(|queue| PollFd::new(&queue.inotify, PollFlags::IN)));
+        let mounts = self.mounts.changed().map(|changed| {
+            fds.push(changed);
+            fds.len() - 1
+        });
         let left = self.next_tick.saturating_duration_since(Instant::now());
         // Interrupted or not: the loop looks at everything again.
         let _ = rustix::event::poll(&mut fds, Timespec::try_from(left).ok().as_ref());
+        let mounted = mounts.and_then(|at| fds.get(at)).is_some_and(|fd| fd.revents().contains(PollFlags::PRI));
         let _ = rustix::io::read(&self.shared.watch.wake, &mut [0_u8; 8]);
+        if mounted && self.mounts.look(self.shared.root.path()) {
+            tracing::info!(account = self.shared.user, "something was mounted or unmounted below the root");
+            self.shared.watch.rescan();
+        }
     }
 
     /// Reads some events; `true` if there are no more.
