@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
+use filebell_core::arrival::Version;
 use filebell_core::event::StoredFile;
 use headers::{
     AcceptRanges, ContentLength, ContentRange, ContentType, ETag, HeaderMapExt, IfModifiedSince, IfNoneMatch, IfRange,
@@ -26,8 +27,9 @@ pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap)
     let metadata = open.file.metadata().map_err(OpsError::File)?;
     let size = metadata.len();
     let stored = as_stored(&open, &metadata);
-    let etag = etag(stored, &metadata)?;
-    let checksum = stored.and_then(checksum);
+    let version = stored.and_then(|stored| stored.version);
+    let etag = etag(version.as_ref(), &metadata)?;
+    let checksum = version.as_ref().and_then(checksum);
     let modified = LastModified::from(last_modified(&metadata));
     let mut response = Response::new(Body::empty());
     let answered = response.headers_mut();
@@ -97,9 +99,9 @@ fn as_stored<'a>(open: &'a OpenFile, metadata: &std::fs::Metadata) -> Option<&'a
 }
 
 /// The content's own tag where it is known; else one of the file's number, size and time.
-fn etag(stored: Option<&StoredFile>, metadata: &std::fs::Metadata) -> Result<ETag, OpsError> {
-    let text = match stored {
-        Some(stored) => format!("\"{}\"", hex::encode(stored.version.md5)),
+fn etag(version: Option<&Version>, metadata: &std::fs::Metadata) -> Result<ETag, OpsError> {
+    let text = match version {
+        Some(version) => format!("\"{}\"", hex::encode(version.md5)),
         None => {
             format!("\"{:x}-{:x}-{:x}.{:x}\"", metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec())
         }
@@ -108,8 +110,8 @@ fn etag(stored: Option<&StoredFile>, metadata: &std::fs::Metadata) -> Result<ETa
 }
 
 /// Says what the bytes are, so that whoever fetches them can check.
-fn checksum(stored: &StoredFile) -> Option<HeaderValue> {
-    let (sha256, md5) = (hex::encode(stored.version.sha256), hex::encode(stored.version.md5));
+fn checksum(version: &Version) -> Option<HeaderValue> {
+    let (sha256, md5) = (hex::encode(version.sha256), hex::encode(version.md5));
     HeaderValue::try_from(format!("SHA256:{sha256} MD5:{md5}")).ok()
 }
 
