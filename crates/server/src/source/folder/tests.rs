@@ -774,7 +774,7 @@ async fn what_a_new_root_came_with_is_remembered_without_being_read() {
     assert_eq!(house.told().await, [""; 0]);
 
     house.write("a", "new");
-    fs::set_permissions(house.at("b"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::set_permissions(house.at("b"), PermissionsExt::from_mode(0o600)).unwrap();
     assert_eq!(fs::metadata(house.at("b")).unwrap().modified().unwrap(), kept);
     fs::rename(house.at("c"), house.at("e")).unwrap();
     fs::remove_file(house.at("d")).unwrap();
