@@ -10,6 +10,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use filebell::delivery::{DeliveryConfig, Dispatcher, Egress, Hints, Policy};
 use filebell::journal::Journal;
+use filebell::metrics::Metrics;
 use filebell::seams::Seams;
 use filebell::store::{NewAccount, NewProtocol, NewSubscription, Store, StoreKey};
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
@@ -85,7 +86,7 @@ async fn durable(dir: &Path, count: u64, endpoints: u64) -> Result<(f64, f64)> {
         subscribe(&store, account, &format!("each-{number}"), &url).await?;
     }
     let seams = Seams::real();
-    let journal = Journal::open(store.clone(), seams.clone());
+    let journal = Journal::open(store.clone(), seams.clone(), Metrics::new());
     let policy = Policy { allow_networks: vec!["127.0.0.0/8".parse()?], allow_http: true };
     let (_change, changed) = watch::channel(0);
     let config = DeliveryConfig {
@@ -96,8 +97,15 @@ async fn durable(dir: &Path, count: u64, endpoints: u64) -> Result<(f64, f64)> {
     };
     let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
     let public_url = "http://127.0.0.1:8080".parse()?;
-    let dispatcher =
-        Dispatcher::new(store.clone(), Egress::new(policy, seams.clone())?, seams, config, &public_url, hints);
+    let dispatcher = Dispatcher::new(
+        store.clone(),
+        Egress::new(policy, seams.clone())?,
+        seams,
+        config,
+        &public_url,
+        hints,
+        Metrics::new(),
+    );
     let stop = CancellationToken::new();
     let running = tokio::spawn(dispatcher.run(stop.clone()));
     let (began, cpu) = (Instant::now(), cpu_secs());

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use filebell::journal::Journal;
+use filebell::metrics::Metrics;
 use filebell::seams::Seams;
 use filebell::store::ChangesOf;
 use filebell_core::id::{Cursor, Seq};
@@ -36,16 +37,16 @@ async fn one(dir: &Path, size: u64) -> Result<(Duration, Duration)> {
     let (store, account) = store(data.path()).await?;
     let start = Seams::real().now();
     let early = start.before(Duration::from_secs(3600));
-    let journal = Journal::open(store.clone(), Seams::with_clock(move || early));
+    let journal = Journal::open(store.clone(), Seams::with_clock(move || early), Metrics::new());
     fill(&journal, account, 0..size - WANTED).await?;
-    let journal = Journal::open(store.clone(), Seams::with_clock(move || start));
+    let journal = Journal::open(store.clone(), Seams::with_clock(move || start), Metrics::new());
     fill(&journal, account, size - WANTED..size).await?;
     let after = Cursor::after(Seq::new(i64::try_from(size - WANTED)?));
     let of = ChangesOf { account: Some(account), folders: None };
     let (mut recents, mut changes) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        let files = store.recent(account, start.to_secs()).await?;
+        let files = store.recent(account, start.to_secs(), None, 1000).await?;
         recents.push(began.elapsed());
         anyhow::ensure!(files.len() as u64 == WANTED, "recent answered {} files", files.len());
         let began = Instant::now();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use filebell::journal::Journal;
+use filebell::metrics::Metrics;
 use filebell::seams::Seams;
 use filebell::source::folder::{Existing, Folder, FolderConfig, Ignore, Mode};
 use filebell::store::{NewAccount, Store, StoreKey};
@@ -74,7 +75,7 @@ async fn first_scan(root: &Path, data: &Path) -> Result<Duration> {
     };
     let account = store.upsert_account(account, TimestampMs::ZERO).await?;
     let seams = Seams::real();
-    let journal = Journal::open(store.clone(), seams.clone());
+    let journal = Journal::open(store.clone(), seams.clone(), Metrics::new());
     let config = FolderConfig {
         settle: Duration::from_secs(2),
         quiet: Duration::ZERO,

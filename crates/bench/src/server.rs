@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use filebell::journal::Journal;
+use filebell::metrics::Metrics;
 use filebell::seams::Seams;
 
 use crate::deliveries::{store, subscribe};
@@ -32,7 +33,7 @@ pub(crate) async fn measure(dir: &Path, scanned: Option<Scanned>, backlog: u64) 
     let (store, account) = store(&data).await?;
     // Nobody listens on the discard port: everything stays owed.
     subscribe(&store, account, "each", "http://127.0.0.1:9/").await?;
-    fill(&Journal::open(store.clone(), Seams::real()), account, 0..backlog).await?;
+    fill(&Journal::open(store.clone(), Seams::real(), Metrics::new()), account, 0..backlog).await?;
     drop(store);
     let config = format!("data_dir = \"{}\"\n[egress]\nallow_networks = [\"127.0.0.0/8\"]\n", data.display());
     report(&config, &format!("with a backlog of {backlog}"))

@@ -76,6 +76,12 @@ impl FilePath {
         self.0.rsplit(|b| *b == b'/').next().unwrap_or_default()
     }
 
+    /// The directory it lies in; `None` directly in the root.
+    pub fn parent(&self) -> Option<Self> {
+        let cut = self.0.len().saturating_sub(self.name().len() + 1);
+        self.0.get(..cut).filter(|parent| !parent.is_empty()).map(|parent| Self(parent.into()))
+    }
+
     /// The top-level directory the file lies in; `None` for a file directly in the root.
     pub fn folder(&self) -> Option<&[u8]> {
         let relative = self.relative();
@@ -127,6 +133,8 @@ mod tests {
         assert_eq!(path.below_folder(), Some(b"sub/result.txt".as_slice()));
         assert_eq!(path.name(), b"result.txt");
         assert_eq!(FilePath::from_bytes(b"/a.txt")?.folder(), None);
+        assert_eq!(path.parent(), Some(FilePath::from_bytes(b"/SEED/sub")?));
+        assert_eq!(FilePath::from_bytes(b"/a.txt")?.parent(), None);
         Ok(())
     }
 }

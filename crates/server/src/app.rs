@@ -1,5 +1,7 @@
 //! Builds the rooms in order, connects them, and takes them down in order: the only room that knows all the others.
 
+pub mod doctor;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -23,15 +25,19 @@ use crate::config::{Config, WatchConfig};
 use crate::delivery::{Dispatcher, Egress, EgressError, Hints};
 use crate::http;
 use crate::journal::Journal;
+use crate::metrics::Metrics;
 use crate::ops::{Ops, OpsError, generate_admin_token};
 use crate::seams::Seams;
 use crate::source::folder::{Folder, FolderConfig, Ignore};
+use crate::source::{Roots, Watched};
 use crate::store::{Account, KeyError, Store, StoreError, StoreKey};
 
 /// The file that says that somebody serves this data directory.
 const LOCK_FILE: &str = "lock";
 /// The file that holds a generated admin token.
 const ADMIN_TOKEN_FILE: &str = "admin-token";
+/// The file that says where the server of this data directory listens.
+const ADDRESS_FILE: &str = "address";
 /// How often it is looked whether a command has changed who is who, and whether a root that failed can be watched.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -92,13 +98,15 @@ pub struct App {
     stop: CancellationToken,
     /// In the order in which they are waited for.
     tasks: Vec<JoinHandle<()>>,
+    address_file: PathBuf,
     _lock: File,
 }
 
 impl App {
     /// Starts everything; when it returns, requests are answered and files are being watched for.
     pub async fn start(config: Config, seams: Seams) -> Result<Self, AppError> {
-        let lock = lock_data_dir(&config.data_dir)?;
+        let data_dir = config.data_dir.clone();
+        let lock = lock_data_dir(&data_dir)?;
         let (store, key) = open_store(&config.data_dir).await?;
         drop(key);
         let admin_token = match config.admin_token {
@@ -110,7 +118,8 @@ impl App {
         let address = listener.local_addr().map_err(listen)?;
         let public_url = config.public_url.unwrap_or_else(|| url_of(address));
 
-        let journal = Journal::open(store.clone(), seams.clone());
+        let metrics = Metrics::new();
+        let journal = Journal::open(store.clone(), seams.clone(), metrics.clone());
         let ops = Ops::new(store.clone(), journal.clone(), seams.clone(), public_url.clone(), Some(admin_token));
         declare(&ops, config.accounts, config.subscriptions, config.applications).await?;
 
@@ -118,17 +127,20 @@ impl App {
         let (change, changed) = watch::channel(0);
         let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
         let timeout = config.delivery.timeout;
-        let dispatcher = Dispatcher::new(store.clone(), egress, seams, config.delivery, &public_url, hints);
+        let dispatcher = Dispatcher::new(store.clone(), egress, seams, config.delivery, &public_url, hints, metrics);
 
         let stop = CancellationToken::new();
-        let mut sources = Sources { store, journal, config: folder_config(config.watch)?, running: HashMap::new() };
+        let (config, roots) = (folder_config(config.watch)?, Roots::default());
+        ops.serving(roots.clone());
+        let mut sources = Sources { store, journal, config, roots, running: HashMap::new() };
         sources.follow().await;
+        let address_file = write_address(&data_dir, address)?;
         let tasks = vec![
             tokio::spawn(http::serve(listener, http::router(ops.clone()), stop.clone(), timeout)),
             tokio::spawn(sources.run(change, stop.clone())),
             tokio::spawn(dispatcher.run(stop.clone())),
         ];
-        Ok(Self { address, ops, stop, tasks, _lock: lock })
+        Ok(Self { address, ops, stop, tasks, address_file, _lock: lock })
     }
 
     /// Where it listens.
@@ -149,6 +161,8 @@ impl App {
                 tracing::error!(error = &error as &dyn std::error::Error, "a task broke off");
             }
         }
+        // One that stays behind misleads nobody: without the lock there is no server.
+        let _ = fs::remove_file(self.address_file);
     }
 }
 
@@ -156,7 +170,7 @@ impl App {
 pub async fn open_ops(data_dir: &Path, public_url: Option<Url>, seams: Seams) -> Result<Ops, AppError> {
     make_data_dir(data_dir)?;
     let (store, _) = open_store(data_dir).await?;
-    let journal = Journal::open(store.clone(), seams.clone());
+    let journal = Journal::open(store.clone(), seams.clone(), Metrics::new());
     let public_url = public_url.unwrap_or_else(|| url_of(SocketAddr::from(([127, 0, 0, 1], 8080))));
     Ok(Ops::new(store, journal, seams, public_url, None))
 }
@@ -204,6 +218,37 @@ fn admin_token(data_dir: &Path) -> Result<Secret, AppError> {
     Ok(token)
 }
 
+/// Where the server listens that serves a data directory now, and the operator's token for it if one was generated.
+pub fn served_at(data_dir: &Path) -> Option<(Url, Option<Secret>)> {
+    if !is_locked(&data_dir.join(LOCK_FILE)) {
+        return None;
+    }
+    let url = fs::read_to_string(data_dir.join(ADDRESS_FILE)).ok()?.trim().parse().ok()?;
+    let token = fs::read_to_string(data_dir.join(ADMIN_TOKEN_FILE)).ok();
+    Some((url, token.map(|token| Secret::new(token.trim())).filter(|token| !token.expose().is_empty())))
+}
+
+/// Whether somebody holds the lock. Looked up and not tried: who tries it holds it, and keeps a server from starting.
+fn is_locked(lock: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(about) = fs::metadata(lock) else { return false };
+    let inode = about.ino().to_string();
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    // `1: FLOCK  ADVISORY  WRITE 4242 fd:01:1234 0 EOF`; which device it is, not every file system says truly.
+    locks.lines().filter(|line| line.contains("FLOCK")).any(|line| {
+        line.split_whitespace()
+            .any(|word| word.rsplit_once(':').is_some_and(|(device, last)| device.contains(':') && last == inode))
+    })
+}
+
+fn write_address(data_dir: &Path, address: SocketAddr) -> Result<PathBuf, AppError> {
+    let path = data_dir.join(ADDRESS_FILE);
+    match fs::write(&path, format!("{}\n", url_of(address))) {
+        Ok(()) => Ok(path),
+        Err(why) => Err(AppError::DataDir { path, why }),
+    }
+}
+
 fn url_of(address: SocketAddr) -> Url {
     let unspecified = address.ip().is_unspecified();
     let host = if unspecified { format!("localhost:{}", address.port()) } else { address.to_string() };
@@ -247,6 +292,7 @@ struct Sources {
     store: Store,
     journal: Journal,
     config: FolderConfig,
+    roots: Roots,
     running: HashMap<AccountId, (PathBuf, Folder)>,
 }
 
@@ -265,6 +311,7 @@ impl Sources {
             }
             self.follow().await;
         }
+        self.roots.keep(|_| false);
         for (_, folder) in self.running.into_values() {
             folder.stop().await;
         }
@@ -293,6 +340,7 @@ impl Sources {
                 folder.stop().await;
             }
         }
+        self.roots.keep(|name| accounts.iter().any(|one| one.name == name && one.root.is_some()));
         for account in &accounts {
             self.watch(account).await;
         }
@@ -304,10 +352,12 @@ impl Sources {
         match Folder::start(account.id, account.name.clone(), root, config, journal).await {
             Ok(folder) => {
                 tracing::info!(account.name, root = %root.display(), "watched");
+                self.roots.set(&account.name, Watched { root: root.to_owned(), view: Ok(folder.view()) });
                 self.running.insert(account.id, (root.to_owned(), folder));
             }
             // Tried again at the next look.
             Err(error) => {
+                self.roots.set(&account.name, Watched { root: root.to_owned(), view: Err(error.to_string()) });
                 tracing::warn!(account.name, error = &error as &dyn std::error::Error, "the root cannot be watched");
             }
         }

@@ -4,6 +4,7 @@
 //! The journal knows no source and sends nothing.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use filebell_core::arrival::Arrival;
 use filebell_core::event::StoredFile;
@@ -12,6 +13,7 @@ use filebell_core::path::FilePath;
 use filebell_core::time::TimestampMs;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::metrics::{Commit, Metrics};
 use crate::seams::Seams;
 pub use crate::store::{Asked, Known, Recorded, RootState, Seen};
 use crate::store::{Store, StoreError};
@@ -26,6 +28,7 @@ const WAITING_CALLERS_MAX: usize = 4096;
 pub struct Journal {
     store: Store,
     seams: Seams,
+    metrics: Metrics,
     door: mpsc::Sender<Waiting>,
     advanced: watch::Receiver<u64>,
 }
@@ -54,11 +57,12 @@ impl From<StoreError> for JournalError {
 
 impl Journal {
     /// Opens the door and starts the task behind it, which ends when the last clone of the door is dropped.
-    pub fn open(store: Store, seams: Seams) -> Self {
+    pub fn open(store: Store, seams: Seams, metrics: Metrics) -> Self {
         let (door, waiting) = mpsc::channel(WAITING_CALLERS_MAX);
         let (advance, advanced) = watch::channel(0);
-        tokio::spawn(commit_batches(store.clone(), seams.clone(), waiting, advance));
-        Self { store, seams, door, advanced }
+        let committer = Committer { store: store.clone(), seams: seams.clone(), metrics: metrics.clone(), advance };
+        tokio::spawn(committer.run(waiting));
+        Self { store, seams, metrics, door, advanced }
     }
 
     /// Records arrivals; answers, in their order, when they are durable.
@@ -83,7 +87,7 @@ impl Journal {
 
     /// What the journal last said of each path, in their order. Reads on the calling thread: for threads of their own.
     pub fn known(&self, account: AccountId, asked: &[Asked]) -> Result<Vec<Known>, JournalError> {
-        Ok(self.store.known(account, asked)?)
+        Ok(self.store.known_here(account, asked)?)
     }
 
     /// At most `limit` files in byte order of their paths, after `after`, below the directory `below`. Reads on
@@ -95,7 +99,7 @@ impl Journal {
         after: Option<&FilePath>,
         limit: u32,
     ) -> Result<Vec<StoredFile>, JournalError> {
-        Ok(self.store.files(account, below, after, limit)?)
+        Ok(self.store.files_here(account, below, after, limit)?)
     }
 
     /// The state of an account's root; made now when it is asked for the first time.
@@ -108,18 +112,87 @@ impl Journal {
         Ok(self.store.set_baseline_done(account).await?)
     }
 
+    /// Where what passes the door is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// What time it is for the journal.
     pub fn now(&self) -> TimestampMs {
         self.seams.now()
     }
 }
 
-async fn commit_batches(store: Store, seams: Seams, mut waiting: mpsc::Receiver<Waiting>, advance: watch::Sender<u64>) {
-    let mut callers = Vec::new();
-    while waiting.recv_many(&mut callers, BATCH_ARRIVALS_MAX).await > 0 {
-        for batch in batches(std::mem::take(&mut callers)) {
-            commit(&store, &seams, batch, &advance).await;
+/// Works behind the door.
+struct Committer {
+    store: Store,
+    seams: Seams,
+    metrics: Metrics,
+    advance: watch::Sender<u64>,
+}
+
+impl Committer {
+    async fn run(self, mut waiting: mpsc::Receiver<Waiting>) {
+        let mut callers = Vec::new();
+        while waiting.recv_many(&mut callers, BATCH_ARRIVALS_MAX).await > 0 {
+            for batch in batches(std::mem::take(&mut callers)) {
+                self.commit(batch).await;
+            }
         }
+    }
+
+    async fn commit(&self, batch: Vec<Waiting>) {
+        let shares: Vec<usize> = batch.iter().map(|caller| caller.arrivals.len()).collect();
+        let (arrivals, answers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|caller| (caller.arrivals, caller.answer)).unzip();
+        let arrivals: Vec<Arrival> = arrivals.into_iter().flatten().collect();
+        // Kept only for the log: at most one batch is under way.
+        let paths: Vec<FilePath> = match tracing::enabled!(tracing::Level::DEBUG) {
+            true => arrivals.iter().map(|arrival| arrival.path.clone()).collect(),
+            false => Vec::new(),
+        };
+        let (count, began) = (arrivals.len(), Instant::now());
+        match self.store.record(arrivals, self.seams.now(), self.seams.fresh_ids()).await {
+            Ok(recorded) => {
+                self.metrics.committed(Commit::Arrivals, count, began.elapsed());
+                if self.count(&recorded, &paths) {
+                    self.advance.send_modify(|turn| *turn = turn.wrapping_add(1));
+                }
+                let mut recorded = recorded.into_iter();
+                for (share, answer) in shares.into_iter().zip(answers) {
+                    // A caller that has gone does not need its answer; the commit stands.
+                    let _ = answer.send(Ok(recorded.by_ref().take(share).collect()));
+                }
+            }
+            Err(error) => {
+                self.metrics.commit_failed(Commit::Arrivals);
+                let error = JournalError::from(error);
+                for answer in answers {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Counts and logs what became events; answers whether any did.
+    fn count(&self, recorded: &[Recorded], paths: &[FilePath]) -> bool {
+        let mut any = false;
+        let mut paths = paths.iter();
+        for one in recorded {
+            let path = paths.next().map(FilePath::to_text);
+            if let Recorded::Event { seq, id, kind, .. } = one {
+                any = true;
+                self.metrics.recorded(*kind);
+                tracing::debug!(
+                    event.seq = seq.get(),
+                    event.id = %id,
+                    event.kind = kind.as_str(),
+                    path = path.as_deref(),
+                    "recorded"
+                );
+            }
+        }
+        any
     }
 }
 
@@ -140,29 +213,4 @@ fn batches(callers: Vec<Waiting>) -> Vec<Vec<Waiting>> {
         }
     }
     batches
-}
-
-async fn commit(store: &Store, seams: &Seams, batch: Vec<Waiting>, advance: &watch::Sender<u64>) {
-    let shares: Vec<usize> = batch.iter().map(|caller| caller.arrivals.len()).collect();
-    let (arrivals, answers): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|caller| (caller.arrivals, caller.answer)).unzip();
-    let arrivals = arrivals.into_iter().flatten().collect();
-    match store.record(arrivals, seams.now(), seams.fresh_ids()).await {
-        Ok(recorded) => {
-            if recorded.iter().any(|one| matches!(one, Recorded::Event { .. })) {
-                advance.send_modify(|turn| *turn = turn.wrapping_add(1));
-            }
-            let mut recorded = recorded.into_iter();
-            for (share, answer) in shares.into_iter().zip(answers) {
-                // A caller that has gone does not need its answer; the commit stands.
-                let _ = answer.send(Ok(recorded.by_ref().take(share).collect()));
-            }
-        }
-        Err(error) => {
-            let error = JournalError::from(error);
-            for answer in answers {
-                let _ = answer.send(Err(error.clone()));
-            }
-        }
-    }
 }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod delivery;
 pub mod http;
 pub mod journal;
+pub mod metrics;
 pub mod ops;
 pub mod seams;
 pub mod source;

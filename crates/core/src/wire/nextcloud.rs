@@ -2,6 +2,8 @@
 //!
 //! It carries no file names; the receiver asks `recent` ([`super::ocs`]) for them.
 
+pub mod settings;
+
 use std::borrow::Cow;
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use filebell::ops::{
     AccountRequest, ApplicationRequest, GrantRequest, Ops, OpsError, ProtocolRequest, SubscriptionRequest,
 };
 use filebell::seams::Seams;
-use filebell::store::{Account, Application, NotificationState};
+use filebell::store::{Account, Application};
 use filebell_core::filter::FilterText;
 use filebell_core::id::{AccountId, ApplicationId};
 use filebell_core::secret::Secret;
@@ -24,8 +24,6 @@ use super::{Global, Usage, secret_from};
 
 /// A Nextcloud connection rings at most so often if nothing else is said.
 const NEXTCLOUD_INTERVAL: Duration = Duration::from_secs(10);
-/// At most this many notifications of each subscription are counted by `status`.
-const COUNTED_MAX: u32 = 10_000;
 
 #[derive(Subcommand)]
 pub(super) enum AccountCommand {
@@ -40,12 +38,33 @@ Examples:
     Add(AccountAdd),
     /// Give an account another password
     Password(AccountPassword),
+    /// Make, list and revoke passwords for single clients of an account
+    #[command(subcommand)]
+    AppPassword(AppPasswordCommand),
     /// List accounts
     List,
     /// Show an account
     Show(Named),
     /// Remove an account with all that filebell knows of it; its files stay
     Remove(Named),
+}
+
+#[derive(Subcommand)]
+pub(super) enum AppPasswordCommand {
+    /// Make a password; it is shown this once
+    Add(AppPassword),
+    /// List an account's app passwords
+    List(Named),
+    /// Revoke a password
+    Remove(AppPassword),
+}
+
+#[derive(Args)]
+pub(super) struct AppPassword {
+    /// The account's name
+    account: String,
+    /// What the password is for, such as `laptop`
+    name: String,
 }
 
 #[derive(Args)]
@@ -207,6 +226,7 @@ pub(super) async fn account(command: AccountCommand, global: &Global, out: &Outp
             let view = AccountView::new(&account.await?);
             out.result(&view, || view.fields())
         }
+        AccountCommand::AppPassword(command) => app_password(&ops, out, command).await,
         AccountCommand::List => {
             let views: Vec<AccountView> = ops.accounts().await?.iter().map(AccountView::new).collect();
             out.rows(["NAME", "ROOT", "PASSWORD", "CUSTOMER", "DECLARED"], &views, |view| {
@@ -227,6 +247,41 @@ pub(super) async fn account(command: AccountCommand, global: &Global, out: &Outp
             ops.remove_account(&name).await?;
             removed(out, "account", &name)
         }
+    }
+}
+
+async fn app_password(ops: &Ops, out: &Output, command: AppPasswordCommand) -> anyhow::Result<()> {
+    match command {
+        AppPasswordCommand::Add(AppPassword { account, name }) => {
+            let password = ops.add_app_password(&account, &name).await?;
+            let shown = serde_json::json!({ "account": account, "name": name, "password": password.expose() });
+            out.result(&shown, || format!("password  {}\nIt is shown this once.", password.expose()))
+        }
+        AppPasswordCommand::List(Named { name }) => {
+            let views: Vec<AppPasswordView> =
+                ops.app_passwords(&name).await?.into_iter().map(AppPasswordView::new).collect();
+            out.rows(["NAME", "MADE", "LAST USED"], &views, |view| {
+                [view.name.clone(), view.made.clone(), view.last_used.clone().unwrap_or_else(|| "never".to_owned())]
+            })
+        }
+        AppPasswordCommand::Remove(AppPassword { account, name }) => {
+            ops.remove_app_password(&account, &name).await?;
+            removed(out, "app password", &name)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AppPasswordView {
+    name: String,
+    made: String,
+    last_used: Option<String>,
+}
+
+impl AppPasswordView {
+    fn new(password: filebell::store::AppPassword) -> Self {
+        let last_used = password.last_used_at.map(|at| at.to_string());
+        Self { name: password.name, made: password.created_at.to_string(), last_used }
     }
 }
 
@@ -685,75 +740,5 @@ pub(super) async fn replay(args: ReplayArgs, global: &Global, out: &Output) -> a
     out.result(&json, || match count {
         1 => "1 dead notification is due again".to_owned(),
         count => format!("{count} dead notifications are due again"),
-    })
-}
-
-#[derive(Serialize)]
-struct StatusView {
-    accounts: Vec<AccountView>,
-    subscriptions: Vec<OwedView>,
-}
-
-#[derive(Serialize)]
-struct OwedView {
-    name: String,
-    account: String,
-    protocol: &'static str,
-    status: &'static str,
-    status_reason: Option<String>,
-    pending: usize,
-    dead: usize,
-    delivered: usize,
-    /// RFC 3339; of the pending one that is due first.
-    next_at: Option<String>,
-}
-
-pub(super) async fn status(global: &Global, out: &Output) -> anyhow::Result<()> {
-    let ops = open(global, false).await?;
-    let accounts: Vec<AccountView> = ops.accounts().await?.iter().map(AccountView::new).collect();
-    let mut subscriptions = Vec::new();
-    for subscription in ops.subscriptions().await? {
-        subscriptions.push(owed(&ops, &subscription).await?);
-    }
-    if out.is_json() {
-        return Ok(out.line(&serde_json::to_string(&StatusView { accounts, subscriptions })?)?);
-    }
-    out.rows(["ACCOUNT", "ROOT"], &accounts, |view| {
-        [view.name.clone(), view.root.clone().unwrap_or_else(|| "-".to_owned())]
-    })?;
-    out.line("")?;
-    let heads = ["SUBSCRIPTION", "ACCOUNT", "PROTOCOL", "STATUS", "PENDING", "DEAD", "DELIVERED", "NEXT"];
-    out.rows(heads, &subscriptions, |view| {
-        let status = match &view.status_reason {
-            Some(reason) => format!("{} ({reason})", view.status),
-            None => view.status.to_owned(),
-        };
-        [
-            view.name.clone(),
-            view.account.clone(),
-            view.protocol.to_owned(),
-            status,
-            view.pending.to_string(),
-            view.dead.to_string(),
-            view.delivered.to_string(),
-            view.next_at.clone().unwrap_or_else(|| "-".to_owned()),
-        ]
-    })
-}
-
-async fn owed(ops: &Ops, subscription: &Subscription) -> anyhow::Result<OwedView> {
-    let notifications = ops.notifications(&subscription.name, COUNTED_MAX).await?;
-    let count = |state| notifications.iter().filter(|one| one.state == state).count();
-    let pending = notifications.iter().filter(|one| one.state == NotificationState::Pending);
-    Ok(OwedView {
-        name: subscription.name.clone(),
-        account: subscription.account_name.clone(),
-        protocol: subscription.protocol.kind().as_str(),
-        status: subscription.status.as_str(),
-        status_reason: subscription.status_reason.clone(),
-        pending: count(NotificationState::Pending),
-        dead: count(NotificationState::Dead),
-        delivered: count(NotificationState::Delivered),
-        next_at: pending.map(|one| one.due_at).min().map(|at| at.to_string()),
     })
 }

@@ -4,9 +4,11 @@
 
 mod admin;
 mod listen;
+mod observe;
 mod output;
 mod quickstart;
 mod serve;
+mod server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,8 +97,17 @@ enum Command {
     Token(admin::TokenArgs),
     /// Send the dead notifications of a subscription again
     Replay(admin::ReplayArgs),
-    /// Show accounts, subscriptions and what is owed
+    /// Show how everything stands: sources, subscriptions, what is owed
     Status,
+    /// Have the roots walked now
+    Scan(observe::ScanArgs),
+    /// Show events as they come
+    Tail(observe::TailArgs),
+    /// Say whether a file was told, to whom and when, or why not
+    Why(observe::WhyArgs),
+    /// Look for what is wrong, and say what to do
+    #[command(after_help = "Exit codes: 0 all is well, 1 there are problems.")]
+    Doctor,
 }
 
 /// The arguments cannot be used as they are: exit code 2.
@@ -148,7 +159,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Subscription(command) => admin::subscription(command, &global, &out).await,
             Command::Token(args) => admin::token(args, &global, &out).await,
             Command::Replay(args) => admin::replay(args, &global, &out).await,
-            Command::Status => admin::status(&global, &out).await,
+            Command::Status => observe::status(&global, &out).await,
+            Command::Scan(args) => observe::scan(args, &global, &out).await,
+            Command::Tail(args) => observe::tail(args, &global, &out).await,
+            Command::Why(args) => observe::why(args, &global, &out).await,
+            Command::Doctor => observe::doctor(&global, &out).await,
         }
     })
 }

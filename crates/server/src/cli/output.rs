@@ -16,11 +16,6 @@ impl Output {
         Self { json }
     }
 
-    /// Whether a program reads the results.
-    pub(super) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Prints one line, at once.
     pub(super) fn line(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
@@ -46,7 +41,7 @@ impl Output {
 }
 
 /// Columns as wide as their widest cell, two blanks between them.
-fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+pub(super) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
     let heads = heads.map(str::to_owned);
     let lines = || std::iter::once(&heads).chain(rows);
     let mut text = String::new();

@@ -23,6 +23,7 @@ use url::Url;
 use super::egress::{Egress, Exchange};
 use super::lane::{Job, Lane};
 use super::{letter, settler};
+use crate::metrics::Metrics;
 use crate::seams::Seams;
 use crate::store::{Attempt, Claimed, Settlement, Store, StoreError};
 
@@ -76,12 +77,14 @@ impl Dispatcher {
         config: DeliveryConfig,
         public_url: &Url,
         hints: Hints,
+        metrics: Metrics,
     ) -> Self {
         let shared = Shared {
             in_flight: Semaphore::new(config.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             store,
             egress,
             seams,
+            metrics,
             config,
             public_url: public_url.to_string(),
             wake: hints.wake.clone(),
@@ -146,6 +149,7 @@ async fn changed(receiver: &mut watch::Receiver<u64>) {
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) seams: Seams,
+    pub(super) metrics: Metrics,
     /// Set when nothing new is to be begun.
     pub(super) stop: CancellationToken,
     egress: Egress,
@@ -380,6 +384,14 @@ impl Worker {
     async fn attempt(&self, claimed: Claimed, subscription: &Subscription) -> Duration {
         let shared = &self.shared;
         let started_at = shared.seams.now();
+        tracing::debug!(
+            notification.id = %claimed.notification,
+            notification.first_seq = claimed.after.seq.next().get(),
+            notification.last_seq = claimed.last.seq.get(),
+            subscription.name = subscription.name,
+            attempt = claimed.attempts.saturating_add(1),
+            "sending"
+        );
         let body = letter::body(&claimed, subscription, &shared.public_url);
         let exchange = match letter::sign(body.clone(), &claimed, subscription, started_at) {
             Ok(request) => shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await,
@@ -394,6 +406,10 @@ impl Worker {
         let noted = self.lane.note(step == Step::Delivered, exchange.took);
         if step == Step::Disable {
             shared.with_directory(|directory| directory.gone.insert(subscription.id));
+        }
+        shared.metrics.attempted(subscription.protocol.kind(), exchange.outcome, exchange.took);
+        if step == Step::Delivered {
+            shared.metrics.delivered(subscription.protocol.kind(), now.since(claimed.oldest_at));
         }
         report(&claimed, subscription, step, &exchange, noted.first_failure);
         let Exchange { status, detail, took, .. } = exchange;
@@ -411,6 +427,8 @@ fn report(claimed: &Claimed, subscription: &Subscription, step: Step, exchange: 
         ($level:ident, $message:expr) => {
             tracing::$level!(
                 notification.id = %claimed.notification,
+                notification.first_seq = claimed.after.seq.next().get(),
+                notification.last_seq = claimed.last.seq.get(),
                 subscription.name = subscription.name,
                 endpoint.host = subscription.endpoint.host(),
                 attempt = claimed.attempts.saturating_add(1),

@@ -174,6 +174,7 @@ mod tests {
             last: Mark::START,
             attempts: 0,
             created_at: TimestampMs::ZERO,
+            oldest_at: TimestampMs::ZERO,
             body: None,
             since: TimestampSecs::from_secs(0),
             token: LeaseToken(0),

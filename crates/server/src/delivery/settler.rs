@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::dispatcher::Shared;
+use crate::metrics::Commit;
 use crate::store::{Settlement, StoreError};
 
 /// At most this many attempts are written in one commit.
@@ -49,6 +50,7 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
         Err(error) if is_about_a_row(&error) => {
             for one in &batch {
                 if let Err(error) = write(shared, std::slice::from_ref(one)).await {
+                    shared.metrics.unwritten(1);
                     tracing::error!(
                         error = &error as &dyn Error,
                         notification.id = %one.claimed.notification,
@@ -57,11 +59,14 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
                 }
             }
         }
-        Err(error) => tracing::error!(
-            error = &error as &dyn Error,
-            attempts = batch.len(),
-            "ended attempts could not be written before the stop; the notifications will be sent again"
-        ),
+        Err(error) => {
+            shared.metrics.unwritten(batch.len());
+            tracing::error!(
+                error = &error as &dyn Error,
+                attempts = batch.len(),
+                "ended attempts could not be written before the stop; the notifications will be sent again"
+            );
+        }
     }
     let disabled: Vec<SubscriptionId> =
         batch.iter().filter(|one| one.step == Step::Disable).map(|one| one.claimed.subscription).collect();
@@ -77,17 +82,20 @@ async fn write(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> 
     let mut wait = AGAIN_MIN;
     let mut give_up_at = None;
     loop {
+        let began = Instant::now();
         let error = match shared.store.settle(batch.to_vec(), shared.seams.now(), shared.seams.fresh_ids()).await {
             Ok(held) => {
+                shared.metrics.committed(Commit::Attempts, batch.len(), began.elapsed());
                 shared.set_store_fails(false);
-                let lost = batch.iter().zip(held).filter(|(_, held)| !held);
-                lost.for_each(|(one, _)| {
-                    tracing::debug!(notification.id = %one.claimed.notification, "settled by somebody else");
-                });
+                for (one, held) in batch.iter().zip(held) {
+                    let message = if held { "settled" } else { "settled by somebody else" };
+                    tracing::debug!(notification.id = %one.claimed.notification, message);
+                }
                 return Ok(());
             }
             Err(error) => error,
         };
+        shared.metrics.commit_failed(Commit::Attempts);
         if is_about_a_row(&error) {
             return Err(error);
         }

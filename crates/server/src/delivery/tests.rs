@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::metrics::Metrics;
 use crate::seams::Seams;
 use crate::store::{
     Attempt, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification, NotificationState, Store, StoreKey,
@@ -273,8 +274,15 @@ impl House {
             Hints { wake: self.wake.clone(), advanced: self.advance.subscribe(), changed: self.change.subscribe() };
         let egress = Egress::new(loopback(), self.seams()).unwrap();
         let public_url = "https://files.example.org".parse().unwrap();
-        let dispatcher =
-            Dispatcher::new(self.store.clone(), egress, self.seams(), self.config.clone(), &public_url, hints);
+        let dispatcher = Dispatcher::new(
+            self.store.clone(),
+            egress,
+            self.seams(),
+            self.config.clone(),
+            &public_url,
+            hints,
+            Metrics::new(),
+        );
         let stop = CancellationToken::new();
         self.running = Some((tokio::spawn(dispatcher.run(stop.clone())), stop));
     }

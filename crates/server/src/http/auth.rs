@@ -1,6 +1,9 @@
 //! Who is asking: read from the `Authorization` header, decided by ops.
 
-use axum::http::HeaderMap;
+use std::net::IpAddr;
+
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 use filebell_core::secret::Secret;
 use headers::authorization::{Authorization, Basic, Bearer};
 use headers::{Header, HeaderMapExt};
@@ -33,15 +36,24 @@ pub(super) fn given(headers: &HeaderMap) -> Given {
     }
 }
 
+/// The address at the other end of the connection; `serve` puts it on every request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
+
 /// The account whose name and password these are.
-pub(super) async fn login(ops: &Ops, basic: &Authorization<Basic>) -> Result<AccountCaller, OpsError> {
-    ops.login(basic.username(), Secret::new(basic.password())).await
+pub(super) async fn login(
+    ops: &Ops,
+    basic: &Authorization<Basic>,
+    extensions: &Extensions,
+) -> Result<AccountCaller, OpsError> {
+    let from = extensions.get().map(|Peer(address)| *address);
+    ops.login(basic.username(), Secret::new(basic.password()), from).await
 }
 
 /// Whoever asks our own API.
-pub(super) async fn caller(ops: &Ops, headers: &HeaderMap) -> Result<Caller, OpsError> {
-    match given(headers) {
-        Given::Password(basic) => login(ops, &basic).await.map(Caller::Account),
+pub(super) async fn caller(ops: &Ops, request: &Parts) -> Result<Caller, OpsError> {
+    match given(&request.headers) {
+        Given::Password(basic) => login(ops, &basic, &request.extensions).await.map(Caller::Account),
         Given::Token(token) => ops.bearer(&token).await,
         Given::Nothing | Given::Unreadable => Err(OpsError::Credentials),
     }

@@ -61,6 +61,7 @@ impl From<OpsError> for Problem {
         let text = error.to_string();
         match &error {
             OpsError::Credentials => Self::unauthorised(),
+            OpsError::Throttled => Self::new(S::TOO_MANY_REQUESTS, "too-many-logins", text),
             OpsError::Expired => Self::new(S::UNAUTHORIZED, "token-expired", text),
             OpsError::NotGranted(_) => Self::new(S::FORBIDDEN, "not-granted", text),
             OpsError::NotFound(_) => Self::new(S::NOT_FOUND, "not-found", text),
@@ -72,6 +73,7 @@ impl From<OpsError> for Problem {
             OpsError::Filter(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-filter", text),
             OpsError::Key(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-key", text),
             OpsError::Path(_) => Self::new(S::BAD_REQUEST, "bad-path", text),
+            OpsError::Upload(_) => Self::new(S::BAD_REQUEST, "bad-upload", text),
             OpsError::File(_) | OpsError::Store(_) | OpsError::Journal(_) | OpsError::NoRandomness => {
                 log_failure(&error);
                 Self::new(S::SERVICE_UNAVAILABLE, "try-again", "filebell could not do it now; its log says why")

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -13,6 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower_service::Service;
+
+use super::auth::Peer;
 
 /// Open connections at most; the next one waits to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -38,8 +43,9 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
                 continue;
             }
         };
-        let (builder, watcher, service) =
-            (builder.clone(), graceful.watcher(), TowerToHyperService::new(router.clone()));
+        let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
+        let service = TowerToHyperService::new(WithPeer { router: router.clone(), peer });
+        let (builder, watcher) = (builder.clone(), graceful.watcher());
         let stopping = stop.clone();
         tasks.spawn(async move {
             let _permit = permit;
@@ -62,6 +68,33 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     };
     if tokio::time::timeout(patience, finished).await.is_err() {
         tracing::warn!("stopped with answers still under way");
+    }
+}
+
+/// Tells every request of a connection who is at its other end.
+#[derive(Clone)]
+struct WithPeer {
+    router: Router,
+    peer: Option<Peer>,
+}
+
+impl<B> Service<Request<B>> for WithPeer
+where
+    Router: Service<Request<B>>,
+{
+    type Response = <Router as Service<Request<B>>>::Response;
+    type Error = <Router as Service<Request<B>>>::Error;
+    type Future = <Router as Service<Request<B>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.router.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        self.router.call(request)
     }
 }
 

@@ -409,7 +409,7 @@ fn scope_text(grant: &Grant) -> String {
     grant.scopes.iter().cloned().chain(folders).collect::<Vec<_>>().join(" ")
 }
 
-fn token_hash(token: &Secret) -> [u8; 32] {
+pub(super) fn token_hash(token: &Secret) -> [u8; 32] {
     Sha256::digest(token.expose().as_bytes()).into()
 }
 
@@ -419,7 +419,7 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], OpsError> {
     Ok(bytes)
 }
 
-fn random_text(prefix: &str) -> Result<Secret, OpsError> {
+pub(super) fn random_text(prefix: &str) -> Result<Secret, OpsError> {
     Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?))))
 }
 

@@ -3,11 +3,16 @@
 //! Every operation takes who is asking; nothing here knows a status code or a flag.
 
 mod admin;
+mod dav;
+mod observe;
 mod passwords;
 mod pull;
+mod settings;
+mod throttle;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use filebell_core::endpoint::EndpointUrlError;
 use filebell_core::filter::FilterError;
@@ -20,12 +25,20 @@ pub use admin::{
     AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, TokenPair, check_name,
     generate_admin_token, generate_key,
 };
+pub use dav::Entry;
+pub use observe::{
+    ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
+    ToldReport, WhyReport,
+};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
+
+pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
 use crate::store::{Account, Application, Grant, Store, StoreError};
 use passwords::Passwords;
+use throttle::Throttle;
 
 /// Who asks. Comes only from [`Ops::login`] and [`Ops::bearer`].
 #[derive(Debug, Clone)]
@@ -62,6 +75,9 @@ pub enum OpsError {
     /// Name or password, or the token, is wrong.
     #[error("the credentials are wrong")]
     Credentials,
+    /// Too many wrong passwords: this one was not looked at.
+    #[error("too many wrong passwords; try again in half an hour")]
+    Throttled,
     /// The token was right once, and has ended.
     #[error("the token has expired")]
     Expired,
@@ -103,6 +119,9 @@ pub enum OpsError {
     /// A file cannot be opened or removed.
     #[error("the file cannot be used")]
     File(#[source] std::io::Error),
+    /// What was uploaded is not what was announced.
+    #[error(transparent)]
+    Upload(UploadError),
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
@@ -135,7 +154,10 @@ struct Inner {
     public_url: Url,
     admin_token: Option<Secret>,
     passwords: Passwords,
+    throttle: Throttle,
     directory: Mutex<Option<Arc<Directory>>>,
+    /// Only where a server runs.
+    served: OnceLock<observe::Served>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -152,12 +174,14 @@ impl Ops {
     pub fn new(store: Store, journal: Journal, seams: Seams, public_url: Url, admin_token: Option<Secret>) -> Self {
         Self(Arc::new(Inner {
             passwords: Passwords::new(seams.clone()),
+            throttle: Throttle::default(),
             store,
             journal,
             seams,
             public_url,
             admin_token,
             directory: Mutex::new(None),
+            served: OnceLock::new(),
         }))
     }
 
@@ -166,20 +190,41 @@ impl Ops {
         self.0.public_url.as_str().trim_end_matches('/')
     }
 
-    /// The account with this name and password.
-    pub async fn login(&self, name: &str, password: Secret) -> Result<AccountCaller, OpsError> {
+    /// The account with this name and password, which may be one of its app passwords. `from` is the caller's
+    /// address, for slowing down who guesses.
+    pub async fn login(&self, name: &str, password: Secret, from: Option<IpAddr>) -> Result<AccountCaller, OpsError> {
+        let Inner { passwords, throttle, seams, .. } = &*self.0;
+        let mark = passwords.mark(&[name.as_bytes(), password.expose().as_bytes()]);
+        if !throttle.allows(name, from, &mark, seams.now()) {
+            return Err(OpsError::Throttled);
+        }
         let directory = self.directory().await?;
         let account = directory.accounts.get(name).cloned();
-        let hash = account.as_ref().and_then(|account| account.password_hash.clone());
-        // A name that is unknown costs the same time as a wrong password.
-        let right = self.0.passwords.check(name, password, hash).await;
-        account.filter(|_| right).map(|account| AccountCaller { account }).ok_or(OpsError::Credentials)
+        let by_app_password = self.app_password(&password).await?.filter(|owner| owner.name == name);
+        let right = by_app_password.is_some() || {
+            let hash = account.as_ref().and_then(|account| account.password_hash.clone());
+            // A name that is unknown costs the same time as a wrong password.
+            passwords.check(name, password, hash).await
+        };
+        match account.filter(|_| right) {
+            Some(account) => {
+                throttle.right(name, from, mark);
+                Ok(AccountCaller { account })
+            }
+            None => {
+                throttle.wrong(name, from, seams.now());
+                Err(OpsError::Credentials)
+            }
+        }
     }
 
-    /// Whoever this bearer token speaks for.
+    /// Whoever this bearer token speaks for; an app password is one too.
     pub async fn bearer(&self, token: &Secret) -> Result<Caller, OpsError> {
         if self.0.admin_token.as_ref() == Some(token) {
             return Ok(Caller::Operator);
+        }
+        if let Some(account) = self.app_password(token).await? {
+            return Ok(Caller::Account(AccountCaller { account }));
         }
         Ok(Caller::Application(Box::new(self.access_token(token).await?)))
     }

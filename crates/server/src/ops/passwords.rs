@@ -38,12 +38,16 @@ impl Passwords {
         Self { seams, checks, process_key, remembered: Mutex::default() }
     }
 
+    /// What stands for these texts in memory.
+    pub(super) fn mark(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let ended: Vec<&[u8]> = parts.iter().flat_map(|part| [*part, b"\0"]).collect();
+        hmac_sha256(&self.process_key, &ended)
+    }
+
     /// Whether `password` is the one behind `hash`. Costs the same where there is no hash.
     pub(super) async fn check(&self, name: &str, password: Secret, hash: Option<String>) -> bool {
-        let key = hash.as_ref().map(|hash| {
-            let parts = [name.as_bytes(), b"\0", hash.as_bytes(), b"\0", password.expose().as_bytes()];
-            hmac_sha256(&self.process_key, &parts)
-        });
+        let key =
+            hash.as_ref().map(|hash| self.mark(&[name.as_bytes(), hash.as_bytes(), password.expose().as_bytes()]));
         let now = self.seams.now();
         if let Some(key) = key
             && self.lock().get(&key).is_some_and(|until| now < *until)

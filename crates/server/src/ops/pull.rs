@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError};
 use crate::beneath::{Root, is_absence};
+use crate::metrics::Found;
 use crate::store::{Account, Changes, ChangesOf};
 
 /// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
@@ -80,9 +81,27 @@ pub struct OpenFile {
 }
 
 impl Ops {
-    /// The account's files that arrived in or after the second `since`, newest first.
-    pub async fn recent(&self, caller: &AccountCaller, since: TimestampSecs) -> Result<Vec<StoredFile>, OpsError> {
-        Ok(self.0.store.recent(caller.account.id, since).await?)
+    /// At most `limit` of the account's files that arrived in or after the second `since`, newest first; those after
+    /// `before`, the last one of another page.
+    pub async fn recent(
+        &self,
+        caller: &AccountCaller,
+        since: TimestampSecs,
+        before: Option<&StoredFile>,
+        limit: u32,
+    ) -> Result<Vec<StoredFile>, OpsError> {
+        let before = before.map(|file| (file.arrived_at.to_secs(), file.id));
+        Ok(self.0.store.recent(caller.account.id, since, before, limit).await?)
+    }
+
+    /// How many files [`Self::recent`] answers with in all.
+    pub async fn recent_count(&self, caller: &AccountCaller, since: TimestampSecs) -> Result<u64, OpsError> {
+        Ok(self.0.store.recent_count(caller.account.id, since).await?)
+    }
+
+    /// How many bytes the journal knows of the caller.
+    pub async fn used_bytes(&self, caller: &AccountCaller) -> Result<u64, OpsError> {
+        Ok(self.0.store.bytes_below(caller.account.id, None).await?)
     }
 
     /// The caller was shown `recent` up to the second `newest`.
@@ -196,6 +215,13 @@ impl Ops {
         self.open_file(&caller.account, FilePath::in_folder(folder.as_bytes(), name)?).await
     }
 
+    /// Opens a file by its path, if it lies in a granted folder.
+    pub async fn open_granted_path(&self, caller: &ApplicationCaller, path: FilePath) -> Result<OpenFile, OpsError> {
+        let folder = path.folder().map(|folder| String::from_utf8_lossy(folder).into_owned()).unwrap_or_default();
+        granted_folder(caller, &folder)?;
+        self.open_file(&caller.account, path).await
+    }
+
     /// Opens a file of the caller's own.
     pub async fn open_own_file(&self, caller: &AccountCaller, path: FilePath) -> Result<OpenFile, OpsError> {
         self.open_file(&caller.account, path).await
@@ -225,6 +251,7 @@ impl Ops {
             user: caller.application.name.clone(),
         };
         self.0.journal.record(vec![gone]).await?;
+        self.0.journal.metrics().arrived(SourceKind::Upload, Found::Request, 1);
         Ok(())
     }
 
@@ -337,10 +364,28 @@ fn as_read(file: &StoredFile, version: Version) -> Arrival {
     }
 }
 
-fn root_of(account: &Account) -> Result<std::path::PathBuf, OpsError> {
+/// What changes when a file's content changes, without quotes: the content's own where the file still is what the
+/// journal read, else one of its number, size and time. A file that is opened is answered with the same.
+pub(super) fn tag(stored: Option<&StoredFile>, inode: u64, size: u64, mtime_ns: i64, ctime_ns: i64) -> String {
+    let version = stored.filter(|stored| {
+        let print = &stored.fingerprint;
+        (print.inode, print.size, print.mtime_ns, print.ctime_ns) == (inode, size, mtime_ns, ctime_ns)
+    });
+    match version.and_then(|stored| stored.version) {
+        Some(version) => hex::encode(version.md5),
+        None => {
+            let (secs, nanos) = (ctime_ns.div_euclid(1_000_000_000), ctime_ns.rem_euclid(1_000_000_000));
+            format!("{inode:x}-{size:x}-{secs:x}.{nanos:x}")
+        }
+    }
+}
+
+pub(super) fn root_of(account: &Account) -> Result<std::path::PathBuf, OpsError> {
     account.root.clone().ok_or_else(|| OpsError::NotFound(format!("root of account `{}`", account.name)))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

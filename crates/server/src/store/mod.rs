@@ -8,11 +8,12 @@ mod sqlite;
 #[cfg(test)]
 mod suite;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
 use filebell_core::arrival::{Arrival, Fingerprint};
-use filebell_core::event::{Event, StoredFile};
+use filebell_core::event::{Event, EventKind, StoredFile};
 use filebell_core::id::{
     AccountId, ApplicationId, Cursor, EventId, FileId, GrantId, NotificationId, Seq, SubscriptionId,
 };
@@ -193,6 +194,31 @@ pub enum NewProtocol {
     Standard,
 }
 
+/// A password made for one client of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppPassword {
+    /// Unique in its account.
+    pub name: String,
+    /// When it was made.
+    pub created_at: TimestampMs,
+    /// When it was last used, to the minute; `None` if never.
+    pub last_used_at: Option<TimestampMs>,
+}
+
+/// A dead property of WebDAV.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Property {
+    /// `{namespace}local`.
+    pub name: String,
+    /// XML that can stand in any element.
+    pub value: String,
+}
+
+/// The name of the subscription that an account's own connection is.
+pub fn connection_name(account: &str) -> String {
+    format!("nextcloud/{account}")
+}
+
 /// What became of one arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
@@ -204,6 +230,8 @@ pub enum Recorded {
         id: EventId,
         /// The file's id.
         file: FileId,
+        /// What happened.
+        kind: EventKind,
     },
     /// The file's row was written or found right; nobody is told.
     Silent,
@@ -224,6 +252,8 @@ pub struct Claimed {
     pub attempts: u32,
     /// When it was made.
     pub created_at: TimestampMs,
+    /// When the first event it covers was recorded.
+    pub oldest_at: TimestampMs,
     /// The body of the first attempt; `None` before it.
     pub body: Option<Vec<u8>>,
     /// What `since` of the Nextcloud protocol is to say: never later than the oldest event it covers.
@@ -294,6 +324,29 @@ pub struct Notification {
     pub due_at: TimestampMs,
     /// When it was made.
     pub created_at: TimestampMs,
+}
+
+/// How a subscription stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which subscription.
+    pub subscription: SubscriptionId,
+    /// Notifications that wait.
+    pub pending: u64,
+    /// Notifications that were accepted.
+    pub delivered: u64,
+    /// Notifications that were given up.
+    pub dead: u64,
+    /// Dead notifications that a later one made up for.
+    pub superseded: u64,
+    /// When the oldest event was recorded that a pending notification covers.
+    pub oldest_untold_at: Option<TimestampMs>,
+    /// When an attempt last ended well.
+    pub last_success_at: Option<TimestampMs>,
+    /// When an attempt last ended badly.
+    pub last_failure_at: Option<TimestampMs>,
+    /// What was wrong then.
+    pub last_failure: Option<String>,
 }
 
 /// A bearer token as it is kept.
@@ -516,16 +569,31 @@ impl Store {
         dispatch!(self, remember(account, seen, user, now))
     }
 
-    /// What is known of each path, in their order. Reads on the calling thread: for threads of their own.
-    pub fn known(&self, account: AccountId, asked: &[Asked]) -> Result<Vec<Known>, StoreError> {
+    /// What is known of each path, in their order.
+    pub async fn known(&self, account: AccountId, asked: Vec<Asked>) -> Result<Vec<Known>, StoreError> {
+        self.beside(move |store| store.known_here(account, &asked)).await
+    }
+
+    /// As [`Store::known`], on the calling thread: for threads of their own, which it saves two changes of thread.
+    pub fn known_here(&self, account: AccountId, asked: &[Asked]) -> Result<Vec<Known>, StoreError> {
         match self {
             Self::Sqlite(engine) => engine.known(account, asked),
         }
     }
 
     /// At most `limit` files of an account in byte order of their paths, after `after`, below the directory `below`.
-    /// Reads on the calling thread: for threads of their own.
-    pub fn files(
+    pub async fn files(
+        &self,
+        account: AccountId,
+        below: Option<FilePath>,
+        after: Option<FilePath>,
+        limit: u32,
+    ) -> Result<Vec<StoredFile>, StoreError> {
+        self.beside(move |store| store.files_here(account, below.as_ref(), after.as_ref(), limit)).await
+    }
+
+    /// As [`Store::files`], on the calling thread: for threads of their own.
+    pub fn files_here(
         &self,
         account: AccountId,
         below: Option<&FilePath>,
@@ -548,16 +616,37 @@ impl Store {
         dispatch!(self, files_page(account, below, skip, limit))
     }
 
-    /// The files whose newest arrival was recorded in or after the second `since`, newest first, then by id, newest
-    /// first.
-    pub async fn recent(&self, account: AccountId, since: TimestampSecs) -> Result<Vec<StoredFile>, StoreError> {
-        dispatch!(self, recent(account, since))
+    /// At most `limit` of the files whose newest arrival was recorded in or after the second `since`, newest first,
+    /// then by id, newest first; only those that come after the file `before` in that order.
+    pub async fn recent(
+        &self,
+        account: AccountId,
+        since: TimestampSecs,
+        before: Option<(TimestampSecs, FileId)>,
+        limit: u32,
+    ) -> Result<Vec<StoredFile>, StoreError> {
+        dispatch!(self, recent(account, since, before, limit))
+    }
+
+    /// How many files [`Self::recent`] answers with in all.
+    pub async fn recent_count(&self, account: AccountId, since: TimestampSecs) -> Result<u64, StoreError> {
+        dispatch!(self, recent_count(account, since))
     }
 
     /// Takes in that the account's Nextcloud consumer was shown everything up to the second `newest`: the `since` of
     /// its next notifications. Never goes back.
     pub async fn acknowledge_recent(&self, account: AccountId, newest: TimestampSecs) -> Result<(), StoreError> {
         dispatch!(self, acknowledge_recent(account, newest))
+    }
+
+    /// The size of all files of an account, or of those below a directory.
+    pub async fn bytes_below(&self, account: AccountId, below: Option<FilePath>) -> Result<u64, StoreError> {
+        dispatch!(self, bytes_below(account, below))
+    }
+
+    /// The number of an account's newest event; zero if it has none.
+    pub async fn newest_of(&self, account: AccountId) -> Result<Seq, StoreError> {
+        dispatch!(self, newest_of(account))
     }
 
     /// At most `limit` events after the cursor. The cursor answered skips no event, also none that commits late.
@@ -578,6 +667,91 @@ impl Store {
     /// The first scan of an account's root has come to its end.
     pub async fn set_baseline_done(&self, account: AccountId) -> Result<(), StoreError> {
         dispatch!(self, set_baseline_done(account))
+    }
+
+    // --- what only the Nextcloud protocol needs
+
+    /// What an account posted to connect its receiver.
+    pub async fn connection(&self, account: AccountId) -> Result<Option<Secret>, StoreError> {
+        dispatch!(self, connection(account))
+    }
+
+    /// Keeps what an account posted, and writes the subscription that comes of it; without one, the subscription
+    /// named [`connection_name`] is paused.
+    pub async fn put_connection(
+        &self,
+        account: AccountId,
+        settings: Secret,
+        subscription: Option<NewSubscription>,
+        now: TimestampMs,
+    ) -> Result<(), StoreError> {
+        dispatch!(self, put_connection(account, settings, subscription, now))
+    }
+
+    /// Forgets what an account posted, and pauses its subscription.
+    pub async fn remove_connection(&self, account: AccountId) -> Result<(), StoreError> {
+        dispatch!(self, remove_connection(account))
+    }
+
+    /// Keeps an app password; its name is unique in its account.
+    pub async fn add_app_password(
+        &self,
+        account: AccountId,
+        name: String,
+        hash: [u8; 32],
+        now: TimestampMs,
+    ) -> Result<(), StoreError> {
+        dispatch!(self, add_app_password(account, name, hash, now))
+    }
+
+    /// An account's app passwords, by name.
+    pub async fn app_passwords(&self, account: AccountId) -> Result<Vec<AppPassword>, StoreError> {
+        dispatch!(self, app_passwords(account))
+    }
+
+    /// Forgets an app password.
+    pub async fn remove_app_password(&self, account: AccountId, name: String) -> Result<(), StoreError> {
+        dispatch!(self, remove_app_password(account, name))
+    }
+
+    /// The account whose app password this is; its use is noted to the minute.
+    pub async fn use_app_password(&self, hash: [u8; 32], now: TimestampMs) -> Result<Option<AccountId>, StoreError> {
+        dispatch!(self, use_app_password(hash, now))
+    }
+
+    /// The properties of what lies at these paths, by path and name. The root's path is empty.
+    pub async fn properties(
+        &self,
+        account: AccountId,
+        paths: Vec<Vec<u8>>,
+    ) -> Result<HashMap<Vec<u8>, Vec<Property>>, StoreError> {
+        dispatch!(self, properties(account, paths))
+    }
+
+    /// Sets properties, or removes those without a value, all or none.
+    pub async fn set_properties(
+        &self,
+        account: AccountId,
+        path: Vec<u8>,
+        changes: Vec<(String, Option<String>)>,
+    ) -> Result<(), StoreError> {
+        dispatch!(self, set_properties(account, path, changes))
+    }
+
+    /// Gives the properties of what lies at and below `from` to what lies at and below `to`.
+    pub async fn copy_properties(&self, account: AccountId, from: FilePath, to: FilePath) -> Result<(), StoreError> {
+        dispatch!(self, copy_properties(account, from, to))
+    }
+
+    /// As [`Self::copy_properties`], and takes them from where they were. Files do this when their move is recorded;
+    /// directories are not recorded.
+    pub async fn move_properties(&self, account: AccountId, from: FilePath, to: FilePath) -> Result<(), StoreError> {
+        dispatch!(self, move_properties(account, from, to))
+    }
+
+    /// Forgets the properties of what lay at and below `path`.
+    pub async fn remove_properties(&self, account: AccountId, path: FilePath) -> Result<(), StoreError> {
+        dispatch!(self, remove_properties(account, path))
     }
 
     // --- what is owed
@@ -642,6 +816,22 @@ impl Store {
         dispatch!(self, notifications(subscription, limit))
     }
 
+    /// How every subscription stands, by name. Costs the same however many notifications there are.
+    pub async fn standings(&self) -> Result<Vec<Standing>, StoreError> {
+        dispatch!(self, standings())
+    }
+
+    /// At most `limit` events of the file that lies, or last lay, at a path, newest first; also those it had under
+    /// other names. A file that is gone is looked for among the account's newest events only.
+    pub async fn file_events(&self, account: AccountId, path: FilePath, limit: u32) -> Result<Vec<Event>, StoreError> {
+        dispatch!(self, file_events(account, path, limit))
+    }
+
+    /// The notification by which a subscription is told of an event, if it is.
+    pub async fn covering(&self, subscription: SubscriptionId, seq: Seq) -> Result<Option<Notification>, StoreError> {
+        dispatch!(self, covering(subscription, seq))
+    }
+
     /// Makes dead notifications pending again, due `now`; answers how many.
     pub async fn replay_dead(&self, subscription: SubscriptionId, now: TimestampMs) -> Result<u64, StoreError> {
         dispatch!(self, replay_dead(subscription, now))
@@ -650,6 +840,16 @@ impl Store {
     /// A number that changes whenever another process has written accounts, applications or subscriptions.
     pub async fn revision(&self) -> Result<i64, StoreError> {
         dispatch!(self, revision())
+    }
+
+    /// Runs what blocks on a helping thread.
+    async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        let working = tokio::task::spawn_blocking(move || work(&store));
+        working.await.map_err(|error| StoreError::Engine(Box::new(error)))?
     }
 
     /// Whether the store answers.

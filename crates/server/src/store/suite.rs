@@ -216,7 +216,7 @@ async fn rows_come_back_as_they_went_in() {
     assert_eq!((stored.fingerprint, stored.version), (present.fingerprint, Some(present.version)));
     let asked = |path, inode| Asked { path, inode };
     let asked = vec![asked(odd.clone(), Some(7)), asked(path("/elsewhere"), Some(7)), asked(path("/none"), None)];
-    let known = bench.store.known(bench.account, &asked).unwrap();
+    let known = bench.store.known_here(bench.account, &asked).unwrap();
     let here = Known { row: Some(stored.clone()), kin: vec![stored.clone()] };
     assert_eq!(known, [here, Known { row: None, kin: vec![stored] }, Known::default()]);
     let event = bench.store.changes(ChangesOf::default(), Cursor::after(Seq::ZERO), 1).await.unwrap().events.remove(0);
@@ -266,12 +266,15 @@ async fn files_are_listed_in_byte_order_below_their_directory_only() {
         |files: Vec<StoredFile>| -> Vec<String> { files.iter().map(|file| file.path.to_text().into_owned()).collect() };
     let below = || Some(path("/S"));
     assert_eq!(
-        texts(bench.store.files(bench.account, below().as_ref(), None, 10).unwrap()),
+        texts(bench.store.files_here(bench.account, below().as_ref(), None, 10).unwrap()),
         ["/S/10", "/S/2", "/S/a/b"]
     );
-    assert_eq!(texts(bench.store.files(bench.account, below().as_ref(), Some(&path("/S/10")), 1).unwrap()), ["/S/2"]);
+    assert_eq!(
+        texts(bench.store.files_here(bench.account, below().as_ref(), Some(&path("/S/10")), 1).unwrap()),
+        ["/S/2"]
+    );
     assert_eq!(texts(bench.store.files_page(bench.account, path("/S"), 2, 10).await.unwrap()), ["/S/a/b"]);
-    assert_eq!(texts(bench.store.files(bench.account, None, None, 2).unwrap()), ["/S-1/x", "/S/10"]);
+    assert_eq!(texts(bench.store.files_here(bench.account, None, None, 2).unwrap()), ["/S-1/x", "/S/10"]);
 }
 
 #[tokio::test]
@@ -279,7 +282,7 @@ async fn recent_is_inclusive_newest_first_and_one_entry_a_file() {
     let bench = Bench::new().await;
     bench.record(10, vec![bench.seen("/a", 1), bench.seen("/b", 1)]).await;
     bench.record(12, vec![bench.seen("/a", 2), bench.seen("/c", 1)]).await;
-    let since = |secs| bench.store.recent(bench.account, TimestampSecs::from_secs(secs));
+    let since = |secs| bench.store.recent(bench.account, TimestampSecs::from_secs(secs), None, 100);
     let names = |files: Vec<StoredFile>| files.iter().map(|file| file.path.to_text().into_owned()).collect::<Vec<_>>();
     assert_eq!(names(since(10).await.unwrap()), ["/c", "/a", "/b"]);
     assert_eq!(names(since(12).await.unwrap()), ["/c", "/a"]);
@@ -594,4 +597,68 @@ async fn a_secret_is_not_in_the_file_and_not_read_with_another_key() {
     }
     let other = Store::open_sqlite(bench.dir.path(), StoreKey::generate().unwrap()).await.unwrap();
     assert!(matches!(other.subscriptions().await, Err(StoreError::WrongKey)));
+}
+
+#[tokio::test]
+async fn how_a_subscription_stands_is_known_without_counting() {
+    let bench = Bench::new().await;
+    let each = bench.per_event().await;
+    let standing = async || bench.store.standings().await.unwrap().pop().unwrap();
+    assert_eq!((standing().await.pending, standing().await.oldest_untold_at), (0, None));
+    bench.arrive(1, "/a").await;
+    bench.arrive(2, "/b").await;
+    bench.arrive(3, "/c").await;
+    let now = standing().await;
+    assert_eq!((now.subscription, now.pending, now.oldest_untold_at), (each, 3, Some(at(1))));
+    let claimed = bench.claim(4, each).await;
+    assert!(bench.settle(5, &claimed[0], Step::Delivered).await);
+    assert!(bench.settle(6, &claimed[1], Step::Again(at(60))).await);
+    assert!(bench.settle(7, &claimed[2], Step::Dead).await);
+    let now = standing().await;
+    assert_eq!((now.pending, now.delivered, now.dead, now.superseded), (1, 1, 1, 0));
+    assert_eq!(now.oldest_untold_at, Some(at(2)));
+    assert_eq!(now.last_success_at.map(TimestampMs::to_secs), Some(at(5).to_secs()));
+    assert_eq!(now.last_failure_at.map(TimestampMs::to_secs), Some(at(7).to_secs()));
+    assert_eq!(now.last_failure.as_deref(), Some("refused"));
+    bench.store.replay_dead(each, at(8)).await.unwrap();
+    assert_eq!((standing().await.pending, standing().await.dead), (2, 0));
+    bench.store.remove_subscription(each).await.unwrap();
+    assert_eq!(bench.store.standings().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_coalescing_subscription_is_as_old_as_its_first_untold_event() {
+    let bench = Bench::new().await;
+    let rdm = bench.coalescing().await;
+    bench.arrive(1, "/a").await;
+    bench.arrive(2, "/b").await;
+    let oldest = async || bench.store.standings().await.unwrap().pop().unwrap().oldest_untold_at;
+    assert_eq!(oldest().await, Some(at(1)));
+    let claimed = bench.claim(2, rdm).await;
+    assert_eq!(claimed[0].oldest_at, at(1));
+    bench.arrive(3, "/c").await;
+    bench.settle(4, &claimed[0], Step::Delivered).await;
+    assert_eq!(oldest().await, Some(at(3)));
+}
+
+#[tokio::test]
+async fn the_way_of_a_file_is_found() {
+    let bench = Bench::new().await;
+    let (each, rdm) = (bench.per_event().await, bench.coalescing().await);
+    bench.arrive(1, "/a").await;
+    bench.record(2, vec![bench.seen("/a", 2)]).await;
+    bench.arrive(3, "/other").await;
+    let events = bench.store.file_events(bench.account, path("/a"), 10).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::Updated, EventKind::Created]);
+    for event in &events {
+        let told = bench.store.covering(each, event.seq).await.unwrap().unwrap();
+        assert_eq!(told.last.seq, event.seq);
+        let told = bench.store.covering(rdm, event.seq).await.unwrap().unwrap();
+        assert!(told.after.seq < event.seq && event.seq <= told.last.seq);
+    }
+    bench.record(4, vec![bench.gone("/a")]).await;
+    let newest = bench.store.file_events(bench.account, path("/a"), 1).await.unwrap().remove(0);
+    assert_eq!(newest.kind, EventKind::Deleted, "what is gone is still found");
+    assert_eq!(bench.store.covering(each, newest.seq.next()).await.unwrap(), None);
+    assert_eq!(bench.store.file_events(bench.account, path("/none"), 10).await.unwrap(), []);
 }

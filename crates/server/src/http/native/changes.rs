@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use filebell_core::event::Event;
@@ -51,10 +51,10 @@ struct EventView {
 
 pub(super) async fn changes(
     State(ops): State<Ops>,
-    headers: HeaderMap,
+    request: Parts,
     RawQuery(query): RawQuery,
 ) -> Result<Json<ChangesView>, Problem> {
-    let caller = auth::caller(&ops, &headers).await?;
+    let caller = auth::caller(&ops, &request).await?;
     let request = parse(&Query::new(query.as_deref()))?;
     let changes = ops.changes(&caller, request).await?;
     let name_of = ops.account_names().await?;

@@ -1,12 +1,17 @@
 //! Our own API.
 
 mod changes;
+mod observe;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::ops::Ops;
 
 pub(super) fn router() -> Router<Ops> {
-    Router::new().route("/api/v1/changes", get(changes::changes))
+    Router::new()
+        .route("/api/v1/changes", get(changes::changes))
+        .route("/api/v1/scan", post(observe::scan))
+        .route("/api/v1/status", get(observe::status))
+        .route("/api/v1/why", get(observe::why))
 }

@@ -17,6 +17,7 @@ use super::dirty::{Dirt, Hint, Lane, Taken, VANISH_GRACE};
 use super::lease::{self, Lease};
 use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, links, look_at};
 use crate::journal::{Asked, JournalError, Known};
+use crate::metrics::Found;
 
 /// At most this many paths are decided together, and their claims committed together.
 const BATCH_PATHS_MAX: usize = 512;
@@ -319,6 +320,10 @@ impl Decider<'_> {
         let (taken, arrivals): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
         match self.shared.runtime.block_on(self.shared.journal.record(arrivals)) {
             Ok(_) => {
+                let scanned = taken.iter().filter(|taken| taken.dirt.only_scanned).count();
+                let metrics = self.shared.journal.metrics();
+                metrics.arrived(SourceKind::Folder, Found::Scan, scanned);
+                metrics.arrived(SourceKind::Folder, Found::Watch, taken.len().saturating_sub(scanned));
                 for taken in taken {
                     taken.dirt.shared_inode.into_iter().for_each(|inode| self.compare_names(&taken.path, inode));
                     self.shared.dirty.done(&taken.path);

@@ -8,6 +8,7 @@ use filebell_core::arrival::Fingerprint;
 use filebell_core::path::FilePath;
 
 use super::dir::Dir;
+use super::view::Waiting;
 use super::{locked, wait_until};
 use crate::journal::Seen;
 
@@ -273,6 +274,13 @@ impl Dirty {
         if !state.entries.is_empty() {
             seen.retain(|one| !state.entries.contains_key(&one.path));
         }
+    }
+
+    /// What a path waits for, if it does.
+    pub(super) fn waiting(&self, path: &FilePath) -> Option<Waiting> {
+        let state = self.state();
+        let Dirt { busy, failures, standing, .. } = &state.entries.get(path)?.dirt;
+        Some(Waiting { busy: *busy, failures: *failures, standing: standing.is_some() })
     }
 
     /// Whether a path that only a scan found still waits for its first decision.

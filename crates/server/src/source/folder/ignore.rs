@@ -19,6 +19,7 @@ const OWN_PREFIX: &[u8] = b".filebell-";
 pub struct Ignore {
     files: GlobSet,
     directories: GlobSet,
+    patterns: Vec<String>,
 }
 
 impl Ignore {
@@ -30,7 +31,18 @@ impl Ignore {
     /// Reads the patterns.
     pub fn new(patterns: &[String]) -> Result<Self, FilterError> {
         let dotted: Vec<String> = patterns.iter().filter(|pattern| pattern.starts_with('.')).cloned().collect();
-        Ok(Self { files: globs(patterns)?, directories: globs(&dotted)? })
+        Ok(Self { files: globs(patterns)?, directories: globs(&dotted)?, patterns: patterns.to_vec() })
+    }
+
+    /// The pattern by which a path is left out.
+    pub(super) fn rule(&self, path: &FilePath) -> Option<String> {
+        if !self.path(path) {
+            return None;
+        }
+        let alone = |pattern: &&String| Self::new(std::slice::from_ref(*pattern)).is_ok_and(|one| one.path(path));
+        let pattern = self.patterns.iter().find(alone);
+        // What no pattern of the operator's leaves out is of our own making.
+        Some(pattern.cloned().unwrap_or_else(|| format!("{}*", String::from_utf8_lossy(OWN_PREFIX))))
     }
 
     /// Whether a file of this name is left out.

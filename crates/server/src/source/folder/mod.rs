@@ -14,6 +14,7 @@ mod scan;
 mod status;
 #[cfg(test)]
 mod tests;
+mod view;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ use tokio::runtime::Handle;
 
 pub use ignore::Ignore;
 pub use status::{RootState, RootStatus, ScanProgress};
+pub use view::{Examined, Lies, View, Waiting, examine};
 
 use crate::journal::{Journal, JournalError};
 use dirty::{Dirty, Lane};
@@ -184,14 +186,7 @@ impl Folder {
     /// Waits until everything that happened in a watched tree before this call, and everything a scan under way finds,
     /// was decided. A file somebody is writing is not waited for.
     pub async fn settled(&self) {
-        let shared = Arc::clone(&self.shared);
-        // It fails only if the runtime is going down, and then nobody waits for the answer.
-        let _ = tokio::task::spawn_blocking(move || {
-            shared.watch.wait_drained();
-            shared.scan.wait_idle();
-            shared.dirty.wait_decided();
-        })
-        .await;
+        self.shared.settled().await;
     }
 
     /// What the root says of itself.
@@ -222,6 +217,17 @@ impl Drop for Folder {
 }
 
 impl Shared {
+    async fn settled(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        // It fails only if the runtime is going down, and then nobody waits for the answer.
+        let _ = tokio::task::spawn_blocking(move || {
+            shared.watch.wait_drained();
+            shared.scan.wait_idle();
+            shared.dirty.wait_decided();
+        })
+        .await;
+    }
+
     fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
         self.dirty.stop();
@@ -251,6 +257,13 @@ impl Shared {
 }
 
 impl RootError {
+    fn of(root: &Path, error: std::io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(errno) => Self::new(root, errno),
+            None => Self::System { root: root.to_owned(), error },
+        }
+    }
+
     fn new(root: &Path, error: Errno) -> Self {
         let root = root.to_owned();
         match error {

@@ -61,7 +61,7 @@ impl House {
         };
         let seams = Seams::real();
         let account = store.upsert_account(account, seams.now()).await.unwrap().id;
-        let journal = Journal::open(store.clone(), seams);
+        let journal = Journal::open(store.clone(), seams, crate::metrics::Metrics::new());
         let stage = tempfile::tempdir().unwrap();
         Self { root, stage, _data: data, store, journal, account, config, folder: None }
     }

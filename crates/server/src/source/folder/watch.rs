@@ -344,6 +344,7 @@ impl<'a> Watcher<'a> {
     fn hear(&mut self, watch: i32, what: ReadFlags, name: &[u8]) {
         let Some(queue) = &mut self.queue else { return };
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
+            self.shared.journal.metrics().overflowed();
             tracing::warn!(account = self.shared.user, "events were lost, for they came too fast: the tree is walked");
             return self.shared.watch.rescan();
         }

@@ -154,35 +154,7 @@ impl SqliteStore {
         subscription: NewSubscription,
         now: TimestampMs,
     ) -> Result<Subscription, StoreError> {
-        self.write(move |transaction, state| {
-            touch(transaction)?;
-            let (protocol, connection_id) = match &subscription.protocol {
-                NewProtocol::Nextcloud(connection_id) => (ProtocolKind::Nextcloud, Some(connection_id.as_str())),
-                NewProtocol::Standard => (ProtocolKind::Standard, None),
-            };
-            write_subscription(
-                transaction,
-                state.key,
-                &Written {
-                    name: &subscription.name,
-                    account: subscription.account,
-                    grant: None,
-                    protocol,
-                    connection_id,
-                    url: &subscription.url,
-                    key: &subscription.key,
-                    min_interval: subscription.min_interval,
-                    filter: &subscription.filter,
-                    managed: subscription.managed,
-                },
-                now,
-            )?;
-            subscriptions(transaction, state.key)?
-                .into_iter()
-                .find(|one| one.name == subscription.name)
-                .ok_or_else(|| StoreError::Missing(subscription.name.clone()))
-        })
-        .await
+        self.write(move |transaction, state| upsert_subscription(transaction, state.key, &subscription, now)).await
     }
 
     pub(in crate::store) async fn subscriptions(&self) -> Result<Vec<Subscription>, StoreError> {
@@ -374,6 +346,41 @@ fn read_subscription(row: &Row<'_>, key: &StoreKey) -> Result<Subscription, Stor
         managed: row.get(12)?,
         name,
     })
+}
+
+/// Writes a subscription, matched by name.
+pub(super) fn upsert_subscription(
+    transaction: &Transaction<'_>,
+    key: &StoreKey,
+    subscription: &NewSubscription,
+    now: TimestampMs,
+) -> Result<Subscription, StoreError> {
+    touch(transaction)?;
+    let (protocol, connection_id) = match &subscription.protocol {
+        NewProtocol::Nextcloud(connection_id) => (ProtocolKind::Nextcloud, Some(connection_id.as_str())),
+        NewProtocol::Standard => (ProtocolKind::Standard, None),
+    };
+    write_subscription(
+        transaction,
+        key,
+        &Written {
+            name: &subscription.name,
+            account: subscription.account,
+            grant: None,
+            protocol,
+            connection_id,
+            url: &subscription.url,
+            key: &subscription.key,
+            min_interval: subscription.min_interval,
+            filter: &subscription.filter,
+            managed: subscription.managed,
+        },
+        now,
+    )?;
+    subscriptions(transaction, key)?
+        .into_iter()
+        .find(|one| one.name == subscription.name)
+        .ok_or_else(|| StoreError::Missing(subscription.name.clone()))
 }
 
 struct Written<'a> {

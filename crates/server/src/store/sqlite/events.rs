@@ -8,12 +8,12 @@ use filebell_core::event::{Event, EventKind, StoredFile, Verdict, judge};
 use filebell_core::id::{AccountId, Cursor, EventId, FileId, Seq};
 use filebell_core::path::FilePath;
 use filebell_core::subscription::Subscription;
-use filebell_core::time::{TimestampMs, TimestampSecs};
+use filebell_core::time::TimestampMs;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 
 use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, Seen, StoreError};
 use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, signed, stored_file};
-use super::{SqliteStore, WriterState, owed};
+use super::{SqliteStore, WriterState, nextcloud, owed};
 use filebell_core::id::FreshIds;
 
 /// How many events are read at once while looking for those that were asked for.
@@ -117,37 +117,6 @@ impl SqliteStore {
         .await
     }
 
-    pub(in crate::store) async fn recent(
-        &self,
-        account: AccountId,
-        since: TimestampSecs,
-    ) -> Result<Vec<StoredFile>, StoreError> {
-        self.read(move |connection, _| {
-            select_files(
-                connection,
-                "account = ?1 AND arrived_at >= ?2 ORDER BY arrived_at / 1000 DESC, id DESC",
-                params![account.get(), since.to_ms().as_millis()],
-            )
-        })
-        .await
-    }
-
-    pub(in crate::store) async fn acknowledge_recent(
-        &self,
-        account: AccountId,
-        newest: TimestampSecs,
-    ) -> Result<(), StoreError> {
-        self.write(move |transaction, _| {
-            transaction.execute(
-                "UPDATE subscription SET since_secs = ?2
-                 WHERE account = ?1 AND protocol = 'nextcloud' AND since_secs < ?2",
-                params![account.get(), newest.as_secs()],
-            )?;
-            Ok(())
-        })
-        .await
-    }
-
     pub(in crate::store) async fn changes(
         &self,
         of: ChangesOf,
@@ -244,10 +213,11 @@ fn record_one(
         (Claim::Gone, Verdict::Refresh | Verdict::Baseline) => return Ok(Recorded::Silent),
     };
     let previous = stored.as_ref().map(|file| &file.path).filter(|path| **path != arrival.path);
+    nextcloud::follow(transaction, arrival.account, kind, previous, &arrival.path)?;
     let id = EventId::new(ids());
     let seq = write_event(transaction, arrival, kind, file, previous, id, now)?;
     news.entry(arrival.account).or_default().push((seq, kind, arrival.path.clone()));
-    Ok(Recorded::Event { seq, id, file })
+    Ok(Recorded::Event { seq, id, file, kind })
 }
 
 fn write_file(
@@ -350,7 +320,11 @@ fn matching(subscription: &Arc<Subscription>, events: &[(Seq, EventKind, FilePat
     events.iter().filter(|(_, kind, path)| subscription.filter.wants(*kind, path)).map(|(seq, ..)| *seq).collect()
 }
 
-fn file_at(connection: &Connection, account: AccountId, path: &FilePath) -> Result<Option<StoredFile>, StoreError> {
+pub(super) fn file_at(
+    connection: &Connection,
+    account: AccountId,
+    path: &FilePath,
+) -> Result<Option<StoredFile>, StoreError> {
     Ok(select_files(connection, "account = ?1 AND path = ?2", params![account.get(), path.as_bytes()])?.pop())
 }
 
@@ -365,13 +339,17 @@ fn known(connection: &Connection, account: AccountId, asked: &Asked) -> Result<K
     Ok(Known { row, kin })
 }
 
-fn select_files(connection: &Connection, which: &str, parameters: impl Params) -> Result<Vec<StoredFile>, StoreError> {
+pub(super) fn select_files(
+    connection: &Connection,
+    which: &str,
+    parameters: impl Params,
+) -> Result<Vec<StoredFile>, StoreError> {
     let mut select = connection.prepare_cached(&format!("SELECT {FILE_COLUMNS} FROM file WHERE {which}"))?;
     select.query_map(parameters, |row| Ok(stored_file(row)))?.map(|row| row?).collect()
 }
 
 /// The open interval of paths below a directory; all paths where there is none.
-fn range(below: Option<&FilePath>) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn range(below: Option<&FilePath>) -> (Vec<u8>, Vec<u8>) {
     // `0` is the byte after `/`.
     below.map_or_else(
         || (b"/".to_vec(), b"0".to_vec()),

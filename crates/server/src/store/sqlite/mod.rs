@@ -6,6 +6,8 @@
 
 mod directory;
 mod events;
+mod nextcloud;
+mod observe;
 mod owed;
 mod rows;
 
@@ -24,7 +26,11 @@ use owed::Leases;
 /// The file in the data directory.
 const FILE: &str = "filebell.db";
 /// Schema changes in order; the number of those applied is the schema version.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/sqlite/0001_start.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/sqlite/0001_start.sql"),
+    include_str!("../migrations/sqlite/0002_nextcloud.sql"),
+    include_str!("../migrations/sqlite/0004_observe.sql"),
+];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;
 /// How long another process (a command) may hold the write lock before a verb fails.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Settlement, StoreError};
 use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, word};
-use super::{SqliteStore, WriterState, directory, lock};
+use super::{SqliteStore, WriterState, directory, lock, observe};
 use filebell_core::id::FreshIds;
 
 /// Who holds what. In memory: there is one process, and when it dies all leases die with it.
@@ -147,7 +147,10 @@ impl SqliteStore {
         let claims: Vec<Claimed> = settlements.iter().map(|one| one.claimed.clone()).collect();
         let settled = self
             .write(move |transaction, state| {
-                settlements.iter().map(|one| settle_one(transaction, state, one, now, &mut ids)).collect()
+                let held = settlements.iter().map(|one| settle_one(transaction, state, one, now, &mut ids));
+                let held = held.collect::<Result<Vec<bool>, _>>()?;
+                observe::note_attempts(transaction, &settlements, &held)?;
+                Ok(held)
             })
             .await?;
         let mut leases = lock(&self.0.leases);
@@ -413,6 +416,7 @@ fn apply(
                     owed.due_at.as_millis(),
                     owed.sealed
                 ])?;
+            log(subscription, owed, "covers more, or is due later");
             Ok(())
         }
     }
@@ -443,7 +447,19 @@ fn insert(
             now.as_millis()
         ])?;
     lock(leases).pull_back(subscription, owed.due_at);
+    log(subscription, owed, "made");
     Ok(())
+}
+
+/// Says what is owed now. Said before the commit: if that fails, it is said again.
+fn log(subscription: SubscriptionId, owed: &Owed, message: &str) {
+    tracing::debug!(
+        notification.id = %owed.id,
+        notification.first_seq = owed.after.seq.next().get(),
+        notification.last_seq = owed.last.seq.get(),
+        subscription.id = subscription.get(),
+        message
+    );
 }
 
 /// The ledger with what is outstanding; a notification that somebody holds is as good as sealed.
@@ -591,8 +607,14 @@ fn due_rows(
             continue;
         }
         let after = mark(row, 1)?;
+        let created_at = TimestampMs::from_millis(row.get(6)?);
+        // Where each event has a notification of its own, both are written at once.
+        let oldest = match kind {
+            ProtocolKind::SageX3 => None,
+            ProtocolKind::Nextcloud | ProtocolKind::Standard => oldest_after(connection, account, after.seq)?,
+        };
         let since = match kind {
-            ProtocolKind::Nextcloud => shown.min(oldest_after(connection, account, after.seq)?.unwrap_or(shown)),
+            ProtocolKind::Nextcloud => shown.min(oldest.map_or(shown, TimestampMs::to_secs)),
             ProtocolKind::SageX3 | ProtocolKind::Standard => shown,
         };
         let claimed = Claimed {
@@ -601,7 +623,8 @@ fn due_rows(
             after,
             last: mark(row, 3)?,
             attempts: row.get(5)?,
-            created_at: TimestampMs::from_millis(row.get(6)?),
+            created_at,
+            oldest_at: oldest.unwrap_or(created_at),
             body: row.get(7)?,
             since,
             token: LeaseToken(0),
@@ -611,12 +634,12 @@ fn due_rows(
     Ok(free)
 }
 
-/// The second in which the first event after `seq` was recorded.
-fn oldest_after(connection: &Connection, account: i64, seq: Seq) -> Result<Option<TimestampSecs>, StoreError> {
+/// When the first event after `seq` was recorded.
+fn oldest_after(connection: &Connection, account: i64, seq: Seq) -> Result<Option<TimestampMs>, StoreError> {
     let mut select = connection
         .prepare_cached("SELECT recorded_at FROM event WHERE account = ?1 AND seq > ?2 ORDER BY seq LIMIT 1")?;
     let at = select.query_row(params![account, seq.get()], |row| row.get(0)).optional()?;
-    Ok(at.map(|at| TimestampMs::from_millis(at).to_secs()))
+    Ok(at.map(TimestampMs::from_millis))
 }
 
 impl super::super::TokenKind {

@@ -1,0 +1,134 @@
+//! How things stand, for whoever asks: nothing here counts rows.
+
+use filebell_core::event::Event;
+use filebell_core::id::{AccountId, FileId, Seq, SubscriptionId};
+use filebell_core::path::FilePath;
+use filebell_core::retry::Step;
+use filebell_core::time::TimestampMs;
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::super::{Notification, Settlement, Standing, StoreError};
+use super::SqliteStore;
+use super::rows::{EVENT_COLUMNS, NOTIFICATION_COLUMNS, event, notification, unsigned};
+
+/// A file that is gone has no row; its name is looked for in so many of the account's newest events.
+const SEARCHED_EVENTS_MAX: u32 = 100_000;
+
+impl SqliteStore {
+    pub(in crate::store) async fn standings(&self) -> Result<Vec<Standing>, StoreError> {
+        self.read(|connection, _| {
+            let mut select = connection.prepare_cached(
+                "SELECT s.id, t.pending, t.delivered, t.dead, t.superseded, t.last_success_at, t.last_failure_at,
+                     t.last_failure,
+                     (SELECT e.recorded_at FROM event e WHERE e.account = s.account AND e.seq >
+                         (SELECT n.after_seq FROM notification n WHERE n.subscription = s.id AND n.state = 'pending'
+                          ORDER BY n.last_seq LIMIT 1)
+                      ORDER BY e.seq LIMIT 1)
+                 FROM subscription s JOIN tally t ON t.subscription = s.id ORDER BY s.name",
+            )?;
+            let time = |at: Option<i64>| at.map(TimestampMs::from_millis);
+            let rows = select.query_map([], |row| {
+                Ok(Standing {
+                    subscription: SubscriptionId::new(row.get(0)?),
+                    pending: unsigned(row.get(1)?),
+                    delivered: unsigned(row.get(2)?),
+                    dead: unsigned(row.get(3)?),
+                    superseded: unsigned(row.get(4)?),
+                    last_success_at: time(row.get(5)?),
+                    last_failure_at: time(row.get(6)?),
+                    last_failure: row.get(7)?,
+                    oldest_untold_at: time(row.get(8)?),
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn file_events(
+        &self,
+        account: AccountId,
+        path: FilePath,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.read(move |connection, _| {
+            let row = connection
+                .prepare_cached("SELECT id FROM file WHERE account = ?1 AND path = ?2")?
+                .query_row(params![account.get(), path.as_bytes()], |row| row.get(0))
+                .optional()?;
+            let search = || {
+                connection
+                    .prepare_cached(
+                        "SELECT file FROM (SELECT seq, file, path, previous_path FROM event WHERE account = ?1
+                             ORDER BY seq DESC LIMIT ?3)
+                         WHERE path = ?2 OR previous_path = ?2 ORDER BY seq DESC LIMIT 1",
+                    )?
+                    .query_row(params![account.get(), path.as_bytes(), SEARCHED_EVENTS_MAX], |row| row.get(0))
+                    .optional()
+            };
+            let file: Option<i64> = match row {
+                Some(file) => Some(file),
+                None => search()?,
+            };
+            let Some(file) = file.map(FileId::new) else { return Ok(Vec::new()) };
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {EVENT_COLUMNS} FROM event WHERE file = ?1 ORDER BY seq DESC LIMIT ?2"
+            ))?;
+            select.query_map(params![file.get(), limit], |row| Ok(event(row)))?.map(|row| row?).collect()
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn covering(
+        &self,
+        subscription: SubscriptionId,
+        seq: Seq,
+    ) -> Result<Option<Notification>, StoreError> {
+        self.read(move |connection, _| {
+            // Those that cover it follow each other in the order of their ends; the first may already do without it.
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {NOTIFICATION_COLUMNS} FROM notification
+                 WHERE subscription = ?1 AND last_seq >= ?2 ORDER BY last_seq, state = 'delivered' DESC LIMIT 1"
+            ))?;
+            let found = select
+                .query_row(params![subscription.get(), seq.get()], |row| Ok(notification(row)))
+                .optional()?
+                .transpose()?;
+            Ok(found.filter(|one| one.after.seq < seq))
+        })
+        .await
+    }
+}
+
+/// Keeps the newest good and the newest bad end of a batch of attempts, once for each subscription.
+pub(super) fn note_attempts(
+    transaction: &Transaction<'_>,
+    settlements: &[Settlement],
+    held: &[bool],
+) -> Result<(), StoreError> {
+    let mut newest = std::collections::BTreeMap::new();
+    for (one, held) in settlements.iter().zip(held) {
+        if *held {
+            newest.insert((one.claimed.subscription, one.step == Step::Delivered), &one.attempt);
+        }
+    }
+    for ((subscription, delivered), attempt) in newest {
+        let ended_at = attempt.started_at.after(attempt.took).as_millis();
+        if delivered {
+            transaction
+                .prepare_cached("UPDATE tally SET last_success_at = ?2 WHERE subscription = ?1")?
+                .execute(params![subscription.get(), ended_at])?;
+        } else {
+            let why = match (&attempt.detail, attempt.status) {
+                (Some(detail), Some(status)) => format!("{status}: {detail}"),
+                (Some(detail), None) => detail.clone(),
+                (None, Some(status)) => status.to_string(),
+                (None, None) => String::new(),
+            };
+            transaction
+                .prepare_cached("UPDATE tally SET last_failure_at = ?2, last_failure = ?3 WHERE subscription = ?1")?
+                .execute(params![subscription.get(), ended_at, why])?;
+        }
+    }
+    Ok(())
+}
