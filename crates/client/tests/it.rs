@@ -352,7 +352,15 @@ async fn sage_answers(uri: Uri, headers: HeaderMap) -> Response {
         let key = format!("{number}.txt");
         let modified = TimestampMs::ZERO;
         let file = sagex3::ListedFile { key: key.as_bytes(), last_modified: modified, md5: [0; 16], size: 10 };
-        sagex3::listing(&sagex3::Page { folder: b"SEED", number, size: 1, files: &[file], more }).into_response()
+        sagex3::listing(&sagex3::Page {
+            folder: b"SEED",
+            number,
+            size: 1,
+            files: &[file],
+            more,
+            always_truncated: false,
+        })
+        .into_response()
     };
     match (uri.path(), uri.query().unwrap_or_default()) {
         ("/bytes", _) if token.is_empty() => "0123456789".into_response(),

@@ -123,6 +123,18 @@ uuid_id!(
     /// A notification; the same over all its attempts.
     NotificationId, "ntf"
 );
+uuid_id!(
+    /// An application's request for an account's consent.
+    PairingId, "par"
+);
+uuid_id!(
+    /// All tokens that go back to one consent or one command.
+    FamilyId, "fam"
+);
+uuid_id!(
+    /// An upload that was announced.
+    IngestionId, "ing"
+);
 
 /// A stream of fresh UUIDs, handed to whoever makes ids: chance comes in as a value.
 pub type FreshIds = Box<dyn FnMut() -> Uuid + Send>;

@@ -116,9 +116,11 @@ pub enum SubscriptionStatus {
     Paused,
     /// filebell stopped telling it (410 Gone); what it is owed is kept.
     Disabled,
+    /// The grant it was made for was taken back; it is owed nothing more.
+    Revoked,
 }
 
-word!(SubscriptionStatus { Active => "active", Paused => "paused", Disabled => "disabled" });
+word!(SubscriptionStatus { Active => "active", Paused => "paused", Disabled => "disabled", Revoked => "revoked" });
 
 impl Subscription {
     /// How its events are gathered into notifications.

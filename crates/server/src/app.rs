@@ -26,7 +26,7 @@ use crate::delivery::{Dispatcher, Egress, EgressError, Hints};
 use crate::http;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::ops::{Ops, OpsError, generate_admin_token};
+use crate::ops::{Ops, OpsError, SageX3Settings, generate_admin_token};
 use crate::seams::Seams;
 use crate::source::folder::{Folder, FolderConfig, Ignore};
 use crate::source::{Roots, Watched};
@@ -120,7 +120,15 @@ impl App {
 
         let metrics = Metrics::new();
         let journal = Journal::open(store.clone(), seams.clone(), metrics.clone());
-        let ops = Ops::new(store.clone(), journal.clone(), seams.clone(), public_url.clone(), Some(admin_token));
+        store.set_public_url(public_url.to_string()).await?;
+        let ops = Ops::with_sagex3(
+            store.clone(),
+            journal.clone(),
+            seams.clone(),
+            public_url.clone(),
+            Some(admin_token),
+            config.sagex3,
+        );
         declare(&ops, config.accounts, config.subscriptions, config.applications).await?;
 
         let egress = Egress::new(config.egress, seams.clone())?;
@@ -167,12 +175,18 @@ impl App {
 }
 
 /// Operations on a data directory that may or may not be served at the same time, for commands. A server notices.
-pub async fn open_ops(data_dir: &Path, public_url: Option<Url>, seams: Seams) -> Result<Ops, AppError> {
+pub async fn open_ops(
+    data_dir: &Path,
+    public_url: Option<Url>,
+    sagex3: SageX3Settings,
+    seams: Seams,
+) -> Result<Ops, AppError> {
     make_data_dir(data_dir)?;
     let (store, _) = open_store(data_dir).await?;
     let journal = Journal::open(store.clone(), seams.clone(), Metrics::new());
-    let public_url = public_url.unwrap_or_else(|| url_of(SocketAddr::from(([127, 0, 0, 1], 8080))));
-    Ok(Ops::new(store, journal, seams, public_url, None))
+    let said = store.public_url().await?.and_then(|said| said.parse().ok());
+    let public_url = public_url.or(said).unwrap_or_else(|| url_of(SocketAddr::from(([127, 0, 0, 1], 8080))));
+    Ok(Ops::with_sagex3(store, journal, seams, public_url, None, sagex3))
 }
 
 async fn open_store(data_dir: &Path) -> Result<(Store, StoreKey), AppError> {
@@ -281,7 +295,13 @@ async fn declare(
         let what = format!("the application `{}`", application.name);
         ops.write_application(application).await.map_err(declared(what.clone()))?;
         for grant in grants {
-            ops.write_grant(grant).await.map_err(declared(what.clone()))?;
+            let account = grant.account.clone();
+            if !ops.declare_grant(grant).await.map_err(declared(what.clone()))? {
+                tracing::warn!(
+                    account.name = account,
+                    "{what} is declared with a grant that was taken back; it stays so"
+                );
+            }
         }
     }
     Ok(())

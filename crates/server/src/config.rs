@@ -19,7 +19,7 @@ use filebell_core::secret::Secret;
 use url::Url;
 
 use crate::delivery::{DeliveryConfig, Policy};
-use crate::ops::{AccountRequest, ApplicationRequest, GrantRequest, SubscriptionRequest};
+use crate::ops::{AccountRequest, ApplicationRequest, GrantRequest, SageX3Settings, SubscriptionRequest};
 use crate::source::folder::{Existing, Mode};
 
 pub use duration::{NotADuration, parse_duration};
@@ -44,6 +44,8 @@ pub struct Config {
     pub delivery: DeliveryConfig,
     /// Where they may go.
     pub egress: Policy,
+    /// What Sage X3's documentation leaves to choose.
+    pub sagex3: SageX3Settings,
     /// Accounts declared in the file.
     pub accounts: Vec<AccountRequest>,
     /// Subscriptions declared in the file.

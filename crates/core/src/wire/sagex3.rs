@@ -2,6 +2,7 @@
 //!
 //! Sections named here are those of the protocol's specification. What is read back is in [`read`].
 
+pub mod ask;
 pub mod read;
 
 use serde::Serialize;
@@ -172,6 +173,8 @@ pub struct Page<'a> {
     pub files: &'a [ListedFile<'a>],
     /// Whether a page follows.
     pub more: bool,
+    /// Say `isTruncated` also on the last page, as documented examples do.
+    pub always_truncated: bool,
 }
 
 /// The listing document. `maxItems` is a string, and the checksum holds quotes of its own (6.1).
@@ -211,7 +214,7 @@ pub fn listing(page: &Page<'_>) -> Vec<u8> {
         }
     };
     json(&Listing {
-        is_truncated: page.more,
+        is_truncated: page.more || page.always_truncated,
         max_items: page.size.to_string(),
         items_count: page.files.len(),
         items: page.files.iter().map(item).collect(),
@@ -292,6 +295,9 @@ pub fn folders<'a>(public_url: &str, names: impl IntoIterator<Item = &'a str>) -
 /// Why a request is refused (3.5 and 6.5). The texts are part of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
+    /// Authorise or token: a parameter is given twice, is too long, or says what cannot be.
+    #[error("Invalid request parameter {0}")]
+    InvalidParameter(&'static str),
     /// Authorise or token: a required parameter is missing.
     #[error("Missing required request parameters")]
     MissingParameters,
@@ -358,10 +364,33 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The HTTP status, where a name that exists is answered in this form.
+    pub const fn status_in(&self, form: ErrorForm) -> u16 {
+        match (self, form) {
+            (Self::FileExists, ErrorForm::Nested) => 401,
+            _ => self.status(),
+        }
+    }
+
+    /// The JSON body in this form.
+    pub fn body_in(&self, form: ErrorForm) -> Vec<u8> {
+        let message = serde_json::json!({ "message": self.to_string() });
+        match (self, form) {
+            (Self::MissingFilename, ErrorForm::Documented | ErrorForm::Nested)
+            | (Self::UploadMissingFilename, ErrorForm::Nested) => json(&serde_json::json!({ "missingParam": message })),
+            (Self::FileExists, ErrorForm::Nested) => json(&serde_json::json!({ "fileExists": message })),
+            (Self::Internal, ErrorForm::Documented | ErrorForm::Nested) => {
+                json(&serde_json::json!({ "internalError": message }))
+            }
+            _ => json(&message),
+        }
+    }
+
     /// The HTTP status.
     pub const fn status(&self) -> u16 {
         match self {
-            Self::MissingParameters
+            Self::InvalidParameter(_)
+            | Self::MissingParameters
             | Self::GrantType
             | Self::MissingFilename
             | Self::UploadMissingFilename
@@ -386,13 +415,105 @@ impl Failure {
 
     /// The JSON body.
     pub fn body(&self) -> Vec<u8> {
-        let message = serde_json::json!({ "message": self.to_string() });
-        match self {
-            Self::MissingFilename => json(&serde_json::json!({ "missingParam": message })),
-            Self::Internal => json(&serde_json::json!({ "internalError": message })),
-            _ => json(&message),
-        }
+        self.body_in(ErrorForm::Documented)
     }
+}
+
+/// How refusals of the data calls are written: two documented pages contradict each other (6.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ErrorForm {
+    /// As the page says that shows the call: flat for uploads, nested for the others.
+    #[default]
+    Documented,
+    /// As the page of errors says, for all calls.
+    Nested,
+    /// A message alone, for all calls.
+    Flat,
+}
+
+/// The answer to `token` (3.2).
+pub fn tokens(access: &Secret, refresh: Option<&Secret>, scope: &str, access_for: std::time::Duration) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Tokens<'a> {
+        access_token: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refresh_token: Option<&'a str>,
+        scope: &'a str,
+        token_type: &'a str,
+        expires_in: u64,
+    }
+    json(&Tokens {
+        access_token: access.expose(),
+        refresh_token: refresh.map(Secret::expose),
+        scope,
+        token_type: "Bearer",
+        expires_in: access_for.as_secs(),
+    })
+}
+
+/// How far an upload has come (6.4).
+#[derive(Debug, Clone, Copy)]
+pub struct Tracking<'a> {
+    /// The base of the URLs handed out.
+    pub public_url: &'a str,
+    /// The upload.
+    pub id: crate::id::IngestionId,
+    /// The name it was announced under.
+    pub file_name: &'a [u8],
+    /// When it was announced.
+    pub created_at: TimestampMs,
+    /// `awaiting_upload`, `done`, `error`: an open set.
+    pub status: &'a str,
+    /// The same for a person.
+    pub message: &'a str,
+    /// When it last changed.
+    pub changed_at: TimestampMs,
+    /// The customer's short code.
+    pub customer_code: &'a str,
+    /// Where it goes.
+    pub folder: &'a str,
+}
+
+/// The tracking document (6.4).
+pub fn tracking(tracking: &Tracking<'_>) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Document<'a> {
+        #[serde(rename = "$url")]
+        url: String,
+        file_name: &'a str,
+        created_at: String,
+        status: &'a str,
+        status_message: &'a str,
+        last_status_update: String,
+        customer_code: &'a str,
+        folder: &'a str,
+    }
+    json(&Document {
+        url: tracking_url(tracking.public_url, tracking.id),
+        file_name: &String::from_utf8_lossy(tracking.file_name),
+        created_at: tracking.created_at.to_string(),
+        status: tracking.status,
+        status_message: tracking.message,
+        last_status_update: tracking.changed_at.to_string(),
+        customer_code: tracking.customer_code,
+        folder: tracking.folder,
+    })
+}
+
+/// The answer to an announced upload (6.4).
+pub fn announced(public_url: &str, upload_url: &str, id: crate::id::IngestionId) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Announced<'a> {
+        upload_url: &'a str,
+        tracking_url: String,
+    }
+    json(&Announced { upload_url, tracking_url: tracking_url(public_url, id) })
+}
+
+fn tracking_url(public_url: &str, id: crate::id::IngestionId) -> String {
+    format!("{}/v1/dataingestion/tracking/{}", base(public_url), id.uuid())
 }
 
 #[cfg(test)]
@@ -453,7 +574,8 @@ mod tests {
             md5: hex::decode("b1946ac92492d2347c6235b4d2611184").unwrap().try_into().unwrap(),
             size: 6,
         }];
-        let written = listing(&Page { folder: b"SEED", number: 2, size: 50, files: &files, more: true });
+        let written =
+            listing(&Page { folder: b"SEED", number: 2, size: 50, files: &files, more: true, always_truncated: false });
         let expected = concat!(
             r#"{"isTruncated":true,"maxItems":"50","itemsCount":1,"items":[{"key":"orders.txt","#,
             r#""downloadUrl":"SEED?filename=orders.txt","lastModified":"2024-03-05T08:09:00.000Z","#,
@@ -465,7 +587,8 @@ mod tests {
         assert_eq!(read.next.as_deref(), Some("SEED?page=3"));
         assert_eq!(read.items[0].md5(), Some(files[0].md5));
 
-        let empty = listing(&Page { folder: b"SEED", number: 1, size: 50, files: &[], more: false });
+        let empty =
+            listing(&Page { folder: b"SEED", number: 1, size: 50, files: &[], more: false, always_truncated: false });
         assert_eq!(text(empty), r#"{"isTruncated":false,"maxItems":"50","itemsCount":0,"items":[]}"#);
     }
 

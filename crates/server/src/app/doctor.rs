@@ -93,7 +93,8 @@ async fn known(config: &Config, seams: Seams) -> Result<Known, String> {
         let causes = std::iter::successors(Some(error), |error| error.source());
         causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     };
-    let ops = super::open_ops(&config.data_dir, None, seams).await.map_err(|error| text(&error))?;
+    let ops =
+        super::open_ops(&config.data_dir, None, config.sagex3.clone(), seams).await.map_err(|error| text(&error))?;
     read(&ops).await.map_err(|error| text(&error))
 }
 

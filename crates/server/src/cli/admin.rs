@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use filebell::app::open_ops;
 use filebell::config::{SCOPE_DEFAULT, parse_duration};
 use filebell::ops::{
-    AccountRequest, ApplicationRequest, GrantRequest, Ops, OpsError, ProtocolRequest, SubscriptionRequest,
+    AccountRequest, ApplicationRequest, Caller, GrantRequest, Ops, OpsError, ProtocolRequest, SubscriptionRequest,
 };
 use filebell::seams::Seams;
 use filebell::store::{Account, Application};
@@ -133,7 +133,7 @@ async fn open(global: &Global, to_add: bool) -> anyhow::Result<Ops> {
         let data_dir = config.data_dir.display();
         anyhow::bail!("there is no data directory {data_dir}: give the server's by --data-dir or --config");
     }
-    Ok(open_ops(&config.data_dir, config.public_url, Seams::real()).await?)
+    Ok(open_ops(&config.data_dir, config.public_url, config.sagex3, Seams::real()).await?)
 }
 
 /// `add` makes, it does not change.
@@ -305,6 +305,50 @@ pub(super) enum ApplicationCommand {
     Show(Named),
     /// Remove an application with its grants and tokens
     Remove(Named),
+    /// Give an application a new secret, shown only now; the old one counts a while longer
+    RotateSecret(ApplicationRotate),
+    /// Refuse an application everywhere, and tell it nothing; what it is owed is kept
+    Disable(Named),
+    /// Take an application up again
+    Enable(Named),
+    /// Take an account's grant back: its tokens end at once, and what is pending for it
+    Revoke(ApplicationRevoke),
+}
+
+#[derive(Args)]
+pub(super) struct ApplicationRotate {
+    /// The application's name
+    name: String,
+    /// How long the old secret still counts
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "24h")]
+    overlap: Duration,
+}
+
+#[derive(Args)]
+pub(super) struct ApplicationRevoke {
+    /// The application's name
+    name: String,
+    /// The account's name
+    #[arg(long, value_name = "NAME")]
+    account: String,
+}
+
+#[derive(Subcommand)]
+pub(super) enum KeysCommand {
+    /// Sign tokens with a new key from now on; the old ones verify until their tokens have ended
+    Rotate,
+}
+
+pub(super) async fn keys(command: KeysCommand, global: &Global, out: &Output) -> anyhow::Result<()> {
+    let ops = open(global, false).await?;
+    match command {
+        KeysCommand::Rotate => {
+            let kid = ops.rotate_keys().await?;
+            out.result(&serde_json::json!({ "kid": kid }), || {
+                format!("tokens are signed with the key {kid} from now on")
+            })
+        }
+    }
 }
 
 #[derive(Args)]
@@ -353,6 +397,7 @@ struct ApplicationView {
     redirect_urls: Vec<String>,
     signature_encoding: String,
     grants: Vec<GrantView>,
+    disabled: bool,
     managed: bool,
 }
 
@@ -373,6 +418,7 @@ impl ApplicationView {
             redirect_urls: application.redirect_urls.clone(),
             signature_encoding: application.signature_encoding.clone(),
             grants,
+            disabled: application.disabled,
             managed: application.managed,
         }
     }
@@ -387,6 +433,7 @@ impl ApplicationView {
             ("told at", self.notification_url.as_deref().unwrap_or("nowhere: it has no notification URL")),
             ("redirects", &self.redirect_urls.join(" ")),
             ("signature", &self.signature_encoding),
+            ("disabled", if self.disabled { "yes: it is refused, and told nothing" } else { "" }),
             ("granted by", &self.grants.iter().map(granted).collect::<Vec<_>>().join("; ")),
             ("declared in", if self.managed { "the configuration file" } else { "" }),
         ])
@@ -465,7 +512,27 @@ pub(super) async fn application(command: ApplicationCommand, global: &Global, ou
             ops.remove_application(&name).await?;
             removed(out, "application", &name)
         }
+        ApplicationCommand::RotateSecret(ApplicationRotate { name, overlap }) => {
+            let secret = ops.rotate_application_secret(&name, overlap).await?;
+            let json = serde_json::json!({ "name": name, "client_secret": secret.expose() });
+            out.result(&json, || {
+                format!("{}  (shown only now; the old one counts {overlap:?} longer)", secret.expose())
+            })
+        }
+        ApplicationCommand::Disable(Named { name }) => set_disabled(&ops, out, &name, true).await,
+        ApplicationCommand::Enable(Named { name }) => set_disabled(&ops, out, &name, false).await,
+        ApplicationCommand::Revoke(ApplicationRevoke { name, account }) => {
+            ops.revoke_grant(&Caller::Operator, &name, &account).await?;
+            let json = serde_json::json!({ "application": name, "revoked": account });
+            out.result(&json, || format!("the grant of {account} to {name} is taken back"))
+        }
     }
+}
+
+async fn set_disabled(ops: &Ops, out: &Output, name: &str, disabled: bool) -> anyhow::Result<()> {
+    ops.set_application_disabled(name, disabled).await?;
+    let json = serde_json::json!({ "name": name, "disabled": disabled });
+    out.result(&json, || format!("application {name} is {}", if disabled { "disabled" } else { "enabled" }))
 }
 
 #[derive(Subcommand)]

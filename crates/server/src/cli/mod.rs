@@ -93,6 +93,9 @@ enum Command {
     /// Subscriptions: who is told what, where
     #[command(subcommand)]
     Subscription(admin::SubscriptionCommand),
+    /// The keys that tokens are signed with
+    #[command(subcommand)]
+    Keys(admin::KeysCommand),
     /// Make an access and a refresh token for what an account granted an application
     Token(admin::TokenArgs),
     /// Send the dead notifications of a subscription again
@@ -157,6 +160,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Account(command) => admin::account(command, &global, &out).await,
             Command::Application(command) => admin::application(command, &global, &out).await,
             Command::Subscription(command) => admin::subscription(command, &global, &out).await,
+            Command::Keys(command) => admin::keys(command, &global, &out).await,
             Command::Token(args) => admin::token(args, &global, &out).await,
             Command::Replay(args) => admin::replay(args, &global, &out).await,
             Command::Status => observe::status(&global, &out).await,

@@ -93,7 +93,7 @@ async fn open(config: &Config) -> anyhow::Result<Ops> {
         let data_dir = config.data_dir.display();
         anyhow::bail!("there is no data directory {data_dir}: give the server's by --data-dir or --config");
     }
-    Ok(open_ops(&config.data_dir, config.public_url.clone(), Seams::real()).await?)
+    Ok(open_ops(&config.data_dir, config.public_url.clone(), config.sagex3.clone(), Seams::real()).await?)
 }
 
 /// From the server if one runs, else from the store.

@@ -131,7 +131,7 @@ async fn watch_and_notify(config: &mut Config, root: &Path, url: EndpointUrl) ->
     }
     allow(config, &url)?;
     let account = account_name(&std::fs::canonicalize(root)?);
-    let ops = open_ops(&config.data_dir, None, Seams::real()).await?;
+    let ops = open_ops(&config.data_dir, None, config.sagex3.clone(), Seams::real()).await?;
     let (key, is_new) = match ops.subscription(NOTIFY).await {
         Ok(known) => (known.key, false),
         Err(OpsError::NotFound(_)) => (generate_key(ProtocolKind::Standard)?, true),

@@ -9,16 +9,19 @@ use filebell_core::filter::{Filter, FilterText, globs};
 use filebell_core::retry::Schedule;
 use filebell_core::secret::Secret;
 use filebell_core::subscription::SignatureEncoding;
+use filebell_core::wire::sagex3::ErrorForm;
 use filebell_core::wire::{nextcloud, standard::StandardKey};
 use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::typed::{
     Given, Mistakes, Place, Text, Texts, Typed, TypedAccount, TypedApplication, TypedDelivery, TypedEgress,
-    TypedFilter, TypedGrant, TypedSecret, TypedSubscription, TypedWatch, nearest,
+    TypedFilter, TypedGrant, TypedSageX3, TypedSecret, TypedSubscription, TypedWatch, nearest,
 };
 use super::{Config, DeliveryConfig, Existing, Listen, Mode, Policy, SCOPE_DEFAULT, WatchConfig, parse_duration};
-use crate::ops::{AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest};
+use crate::ops::{
+    AccountRequest, ApplicationRequest, Download, GrantRequest, ProtocolRequest, SageX3Settings, SubscriptionRequest,
+};
 use crate::source::folder::Ignore;
 
 const LISTEN: (&str, u16) = ("127.0.0.1", 8080);
@@ -28,6 +31,8 @@ const RESCAN: Duration = Duration::from_secs(10 * 60);
 const TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_IN_FLIGHT: usize = 256;
 const MAX_IN_FLIGHT_PER_ENDPOINT: usize = 16;
+/// The longest page of a Sage X3 listing.
+const PAGE_SIZE_MAX: u32 = 10_000;
 /// 5 s, 30 s, 2 min, 10 min, 30 min, 1 h, 2 h, 4 h, 8 h, 12 h, 24 h.
 const SCHEDULE_SECS: [u64; 11] = [5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400];
 /// A Nextcloud connection rings at most so often if it says nothing else.
@@ -57,6 +62,7 @@ impl Check<'_> {
             admin_token: self.secret(typed.admin_token).map(|given| given.value),
             watch: self.watch(typed.watch),
             delivery: self.delivery(typed.delivery),
+            sagex3: self.sagex3(typed.sagex3),
             subscriptions: self.subscriptions(typed.subscriptions, &known, &egress),
             applications: self.applications(typed.applications, &known, &egress),
             accounts,
@@ -122,6 +128,48 @@ impl Check<'_> {
         Policy {
             allow_networks: networks.filter_map(|given| self.read(Some(given), network)).collect(),
             allow_http: typed.allow_http.is_some_and(|given| given.value),
+        }
+    }
+
+    fn sagex3(&self, typed: TypedSageX3) -> SageX3Settings {
+        let default = SageX3Settings::default();
+        let callback = |text: &str| text.parse().map_err(|_| one_of(text, &["form", "query"]));
+        let download = |text: &str| match text {
+            "redirect" => Ok(Download::Redirect),
+            "direct" => Ok(Download::Direct),
+            other => Err(one_of(other, &["redirect", "direct"])),
+        };
+        let errors = |text: &str| match text {
+            "documented" => Ok(ErrorForm::Documented),
+            "nested" => Ok(ErrorForm::Nested),
+            "flat" => Ok(ErrorForm::Flat),
+            other => Err(one_of(other, &["documented", "nested", "flat"])),
+        };
+        let page_size = typed.page_size.map(|given| {
+            let size = u32::try_from(given.value).ok().filter(|size| (1..=PAGE_SIZE_MAX).contains(size));
+            size.unwrap_or_else(|| {
+                self.mistakes.of(&given, format!("a page has 1 to {PAGE_SIZE_MAX} files"));
+                default.page_size
+            })
+        });
+        let access_for = self.read(typed.access_token_life, a_second_at_least).unwrap_or(default.access_for);
+        let refresh_at = typed.refresh_token_life.clone();
+        let refresh_for = self.read(typed.refresh_token_life, a_second_at_least).unwrap_or(default.refresh_for);
+        if let Some(given) = refresh_at.filter(|_| refresh_for < access_for) {
+            self.mistakes.of(&given, "is shorter than access_token_life: nobody could ever renew");
+        }
+        SageX3Settings {
+            region: typed.region.map_or(default.region, |given| given.value),
+            callback: self.read(typed.callback, callback).unwrap_or(default.callback),
+            download: self.read(typed.download, download).unwrap_or(default.download),
+            consume_once: typed.consume_once.map_or(default.consume_once, |given| given.value),
+            errors: self.read(typed.errors, errors).unwrap_or(default.errors),
+            page_size: page_size.unwrap_or(default.page_size),
+            always_truncated: typed.always_truncated.map_or(default.always_truncated, |given| given.value),
+            quota_per_day: typed.quota_per_day.map(|given| given.value).filter(|quota| *quota > 0),
+            access_for,
+            refresh_for,
+            upload_bytes_max: default.upload_bytes_max,
         }
     }
 
@@ -482,6 +530,14 @@ fn longer_than_zero(text: &str) -> Result<Duration, String> {
         Ok(Duration::ZERO) => Err("must be longer than zero".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Tokens count in whole seconds.
+fn a_second_at_least(text: &str) -> Result<Duration, String> {
+    match longer_than_zero(text)? {
+        life if life < Duration::from_secs(1) => Err("must be at least a second".to_owned()),
+        life => Ok(life),
     }
 }
 

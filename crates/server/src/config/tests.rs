@@ -150,7 +150,31 @@ fn the_example_that_is_shipped_is_read_and_says_the_defaults() {
     let spelled = Scene::new().load(&keys).unwrap();
     let bare = Scene::new().load("").unwrap();
     assert_eq!((spelled.watch, spelled.delivery), (bare.watch, bare.delivery));
+    assert_eq!(spelled.sagex3, bare.sagex3);
     assert_eq!((spelled.listen, spelled.egress.allow_http), (bare.listen, bare.egress.allow_http));
+}
+
+#[test]
+fn what_sage_leaves_open_is_chosen_and_checked() {
+    let chosen = "[sagex3]\nregion = \"eu-prod\"\ncallback = \"query\"\ndownload = \"direct\"\nerrors = \"flat\"\n\
+                  consume_once = true\npage_size = 2\nquota_per_day = 9\naccess_token_life = \"1h\"\n";
+    let sagex3 = Scene::new().load(chosen).unwrap().sagex3;
+    assert_eq!((sagex3.region.as_str(), sagex3.page_size, sagex3.quota_per_day), ("eu-prod", 2, Some(9)));
+    assert_eq!((sagex3.consume_once, sagex3.access_for), (true, Duration::from_secs(3600)));
+    let wrong = "[sagex3]\ncallback = \"post\"\ndownload = \"directly\"\nerrors = \"x\"\npage_size = 0\n\
+                 access_token_life = \"20ms\"\nrefresh_token_life = \"1m\"\nregoin = \"x\"\n";
+    let report = Scene::new().load(wrong).unwrap_err().to_string();
+    for part in [
+        "`post` is not one of form, query",
+        "did you mean `direct`?",
+        "`x` is not one of documented, nested, flat",
+        "a page has 1 to 10000 files",
+        "at least a second",
+        "nobody could ever renew",
+        "did you mean `region`?",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
 }
 
 #[test]
@@ -236,7 +260,7 @@ allow_http = "yes"
              fd00::/8",
             "filebell.toml:23: egress.allow_http: expected true or false, found a string",
             "filebell.toml:25: mystery: unknown key; known here are listen, public_url, data_dir, database_url, \
-             admin_token, admin_token_file, watch, delivery, egress, accounts, subscriptions, applications",
+             admin_token, admin_token_file, watch, delivery, egress, sagex3, accounts, subscriptions, applications",
         ],
     );
 }

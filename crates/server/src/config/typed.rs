@@ -47,6 +47,7 @@ pub(super) struct Typed {
     pub(super) watch: TypedWatch,
     pub(super) delivery: TypedDelivery,
     pub(super) egress: TypedEgress,
+    pub(super) sagex3: TypedSageX3,
     pub(super) accounts: Vec<TypedAccount>,
     pub(super) subscriptions: Vec<TypedSubscription>,
     pub(super) applications: Vec<TypedApplication>,
@@ -71,6 +72,19 @@ pub(super) struct TypedDelivery {
 pub(super) struct TypedEgress {
     pub(super) allow_networks: Texts,
     pub(super) allow_http: Option<Given<bool>>,
+}
+
+pub(super) struct TypedSageX3 {
+    pub(super) region: Text,
+    pub(super) callback: Text,
+    pub(super) download: Text,
+    pub(super) consume_once: Option<Given<bool>>,
+    pub(super) errors: Text,
+    pub(super) page_size: Option<Given<u64>>,
+    pub(super) always_truncated: Option<Given<bool>>,
+    pub(super) quota_per_day: Option<Given<u64>>,
+    pub(super) access_token_life: Text,
+    pub(super) refresh_token_life: Text,
 }
 
 pub(super) struct TypedAccount {
@@ -139,6 +153,7 @@ pub(super) fn read(sources: &Sources<'_>, text: &str, mistakes: &Mistakes) -> Ty
         watch: watch(&top.section("watch")),
         delivery: delivery(&top.section("delivery")),
         egress: egress(&top.section("egress")),
+        sagex3: sagex3(&top.section("sagex3")),
         accounts: top.sections("accounts").iter().map(account).collect(),
         subscriptions: top.sections("subscriptions").iter().map(subscription).collect(),
         applications: top.sections("applications").iter().map(application).collect(),
@@ -174,6 +189,23 @@ fn delivery(section: &Section<'_>) -> TypedDelivery {
 fn egress(section: &Section<'_>) -> TypedEgress {
     let typed =
         TypedEgress { allow_networks: section.texts("allow_networks"), allow_http: section.boolean("allow_http") };
+    section.refuse_unknown();
+    typed
+}
+
+fn sagex3(section: &Section<'_>) -> TypedSageX3 {
+    let typed = TypedSageX3 {
+        region: section.text("region"),
+        callback: section.text("callback"),
+        download: section.text("download"),
+        consume_once: section.boolean("consume_once"),
+        errors: section.text("errors"),
+        page_size: section.number("page_size"),
+        always_truncated: section.boolean("always_truncated"),
+        quota_per_day: section.number("quota_per_day"),
+        access_token_life: section.text("access_token_life"),
+        refresh_token_life: section.text("refresh_token_life"),
+    };
     section.refuse_unknown();
     typed
 }

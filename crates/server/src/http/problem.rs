@@ -74,7 +74,12 @@ impl From<OpsError> for Problem {
             OpsError::Key(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-key", text),
             OpsError::Path(_) => Self::new(S::BAD_REQUEST, "bad-path", text),
             OpsError::Upload(_) => Self::new(S::BAD_REQUEST, "bad-upload", text),
-            OpsError::File(_) | OpsError::Store(_) | OpsError::Journal(_) | OpsError::NoRandomness => {
+            OpsError::Quota(_) => Self::new(S::TOO_MANY_REQUESTS, "quota", text),
+            OpsError::File(_)
+            | OpsError::Store(_)
+            | OpsError::Journal(_)
+            | OpsError::NoRandomness
+            | OpsError::Signing(_) => {
                 log_failure(&error);
                 Self::new(S::SERVICE_UNAVAILABLE, "try-again", "filebell could not do it now; its log says why")
             }

@@ -14,14 +14,11 @@ use filebell_core::wire::standard::StandardKey;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{ApplicationCaller, Ops, OpsError, passwords};
+use super::{Ops, OpsError, passwords};
 use crate::store::{
-    Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification, Token,
-    TokenKind,
+    Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification,
 };
 
-/// How long a refresh token lives: 30 days (Sage X3 protocol, section 3.3).
-const REFRESH_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The longest name of an account, application or subscription, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -107,19 +104,6 @@ pub enum ProtocolRequest {
     },
     /// Standard Webhooks.
     Standard,
-}
-
-/// An access token and its refresh token, shown once.
-#[derive(Debug, Clone)]
-pub struct TokenPair {
-    /// To call the pull side.
-    pub access: Secret,
-    /// To be exchanged for a new pair.
-    pub refresh: Secret,
-    /// What the pair may do, blank-separated.
-    pub scope: String,
-    /// How long the access token lives.
-    pub access_for: Duration,
 }
 
 impl Ops {
@@ -285,6 +269,9 @@ impl Ops {
     /// Pauses or resumes a subscription. What it is owed is kept.
     pub async fn set_subscription_status(&self, name: &str, status: SubscriptionStatus) -> Result<(), OpsError> {
         let subscription = self.subscription(name).await?;
+        if subscription.status == SubscriptionStatus::Revoked {
+            return Err(OpsError::NotFound(format!("grant behind subscription `{name}`: it was taken back")));
+        }
         Ok(self.0.store.set_subscription_status(subscription.id, status, None).await?)
     }
 
@@ -307,49 +294,6 @@ impl Ops {
     pub async fn replay_dead(&self, name: &str) -> Result<u64, OpsError> {
         let subscription = self.subscription(name).await?;
         Ok(self.0.store.replay_dead(subscription.id, self.0.seams.now()).await?)
-    }
-
-    /// Makes a pair of tokens for what an account granted an application.
-    pub async fn issue_tokens(
-        &self,
-        application: &str,
-        account: &str,
-        access_for: Duration,
-    ) -> Result<TokenPair, OpsError> {
-        let (application, account) = (self.application(application).await?, self.account(account).await?);
-        let grants = self.grants().await?;
-        let grant = grants
-            .iter()
-            .find(|grant| (grant.application, grant.account) == (application.id, account.id))
-            .ok_or_else(|| OpsError::NotFound(format!("grant of `{}` to `{}`", account.name, application.name)))?;
-        let (access, refresh) = (random_text("fba_")?, random_text("fbr_")?);
-        let now = self.0.seams.now();
-        let token = |secret: &Secret, kind, life| Token {
-            hash: token_hash(secret),
-            kind,
-            grant: grant.id,
-            expires_at: now.after(life),
-        };
-        let tokens =
-            vec![token(&access, TokenKind::Access, access_for), token(&refresh, TokenKind::Refresh, REFRESH_FOR)];
-        self.0.store.add_tokens(tokens, now).await?;
-        Ok(TokenPair { access, refresh, scope: scope_text(grant), access_for })
-    }
-
-    /// Whoever an access token speaks for.
-    pub(super) async fn access_token(&self, token: &Secret) -> Result<ApplicationCaller, OpsError> {
-        let (token, grant) = self.0.store.token(token_hash(token)).await?.ok_or(OpsError::Credentials)?;
-        if token.kind != TokenKind::Access {
-            return Err(OpsError::Credentials);
-        }
-        if token.expires_at <= self.0.seams.now() {
-            return Err(OpsError::Expired);
-        }
-        let directory = self.directory().await?;
-        let application = directory.applications.get(&grant.application).cloned().ok_or(OpsError::Credentials)?;
-        let account = directory.account_names.get(&grant.account).and_then(|name| directory.accounts.get(name));
-        let account = account.cloned().ok_or(OpsError::Credentials)?;
-        Ok(ApplicationCaller { application, account, grant })
     }
 
     /// A root must be a directory of its own: two accounts never see one file.
@@ -403,17 +347,11 @@ pub fn check_name(name: &str) -> Result<(), OpsError> {
     }
 }
 
-/// The scopes and folders of a grant as one blank-separated text (Sage X3 protocol, section 3.2).
-fn scope_text(grant: &Grant) -> String {
-    let folders = grant.folders.iter().map(|folder| format!("folder.{folder}"));
-    grant.scopes.iter().cloned().chain(folders).collect::<Vec<_>>().join(" ")
-}
-
 pub(super) fn token_hash(token: &Secret) -> [u8; 32] {
     Sha256::digest(token.expose().as_bytes()).into()
 }
 
-fn random_bytes<const N: usize>() -> Result<[u8; N], OpsError> {
+pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], OpsError> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| OpsError::NoRandomness)?;
     Ok(bytes)
@@ -423,11 +361,11 @@ pub(super) fn random_text(prefix: &str) -> Result<Secret, OpsError> {
     Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?))))
 }
 
-fn random_uuid() -> Result<Uuid, OpsError> {
+pub(super) fn random_uuid() -> Result<Uuid, OpsError> {
     Ok(uuid::Builder::from_random_bytes(random_bytes()?).into_uuid())
 }
 
-async fn hash(password: Secret) -> Result<String, OpsError> {
+pub(super) async fn hash(password: Secret) -> Result<String, OpsError> {
     let hashed = tokio::task::spawn_blocking(move || passwords::hash(&password)).await;
     hashed.ok().flatten().ok_or(OpsError::NoRandomness)
 }

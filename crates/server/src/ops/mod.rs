@@ -3,12 +3,19 @@
 //! Every operation takes who is asking; nothing here knows a status code or a flag.
 
 mod admin;
+mod applications;
 mod dav;
+mod ingestion;
+mod keys;
 mod observe;
+mod pairing;
 mod passwords;
 mod pull;
+mod sagex3;
 mod settings;
+mod signed;
 mod throttle;
+mod tokens;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,15 +29,20 @@ use filebell_core::secret::Secret;
 use url::Url;
 
 pub use admin::{
-    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, TokenPair, check_name,
+    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, check_name,
     generate_admin_token, generate_key,
 };
 pub use dav::Entry;
+pub use ingestion::Ingesting;
 pub use observe::{
     ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
     ToldReport, WhyReport,
 };
+pub use pairing::{Answer, Asked, Consent, FolderChoice};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
+pub use sagex3::{Download, SageX3Settings};
+pub use signed::Signed;
+pub use tokens::{AskError, Introspection, Issued, TokenPair};
 
 pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
@@ -131,6 +143,12 @@ pub enum OpsError {
     /// The system gives no randomness.
     #[error("the system gave no randomness")]
     NoRandomness,
+    /// A token could not be signed.
+    #[error("the tokens could not be signed")]
+    Signing(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The application has asked as often as it may today.
+    #[error("the quota of today is used up; it begins anew in {0:?}")]
+    Quota(std::time::Duration),
 }
 
 impl From<StoreError> for OpsError {
@@ -156,6 +174,9 @@ struct Inner {
     passwords: Passwords,
     throttle: Throttle,
     directory: Mutex<Option<Arc<Directory>>>,
+    sagex3: SageX3Settings,
+    pages: sagex3::Pages,
+    quota: sagex3::Quota,
     /// Only where a server runs.
     served: OnceLock<observe::Served>,
 }
@@ -166,12 +187,25 @@ struct Directory {
     accounts: HashMap<String, Account>,
     account_names: HashMap<AccountId, String>,
     applications: HashMap<ApplicationId, Application>,
+    keys: keys::KeyRing,
 }
 
 impl Ops {
     /// Operations over a store and its journal. `public_url` is the base of every URL handed out; without an
     /// `admin_token` there is no operator.
     pub fn new(store: Store, journal: Journal, seams: Seams, public_url: Url, admin_token: Option<Secret>) -> Self {
+        Self::with_sagex3(store, journal, seams, public_url, admin_token, SageX3Settings::default())
+    }
+
+    /// The same, with what the operator chose for Sage X3.
+    pub fn with_sagex3(
+        store: Store,
+        journal: Journal,
+        seams: Seams,
+        public_url: Url,
+        admin_token: Option<Secret>,
+        sagex3: SageX3Settings,
+    ) -> Self {
         Self(Arc::new(Inner {
             passwords: Passwords::new(seams.clone()),
             throttle: Throttle::default(),
@@ -181,6 +215,9 @@ impl Ops {
             public_url,
             admin_token,
             directory: Mutex::new(None),
+            sagex3,
+            pages: sagex3::Pages::default(),
+            quota: sagex3::Quota::default(),
             served: OnceLock::new(),
         }))
     }
@@ -252,6 +289,7 @@ impl Ops {
             account_names: accounts.iter().map(|account| (account.id, account.name.clone())).collect(),
             accounts: accounts.into_iter().map(|account| (account.name.clone(), account)).collect(),
             applications: self.0.store.applications().await?.into_iter().map(|one| (one.id, one)).collect(),
+            keys: keys::KeyRing::new(self.0.store.signing_keys().await?),
         });
         *self.0.directory.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory.clone());
         Ok(directory)

@@ -435,7 +435,7 @@ impl Ops {
         if notification.state == NotificationState::Pending {
             report.next_at = match subscription.status {
                 SubscriptionStatus::Active => Some(notification.due_at.to_string()),
-                SubscriptionStatus::Paused | SubscriptionStatus::Disabled => None,
+                SubscriptionStatus::Paused | SubscriptionStatus::Disabled | SubscriptionStatus::Revoked => None,
             };
         }
         Ok(report)

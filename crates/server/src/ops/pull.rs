@@ -15,13 +15,15 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError};
+use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError, SageX3Settings};
 use crate::beneath::{Root, is_absence};
 use crate::metrics::Found;
 use crate::store::{Account, Changes, ChangesOf};
 
 /// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
 const SCOPE_DELIVERY: &str = "api.dataDelivery";
+/// How long a notification's detail can be read (the same protocol, GAP-28).
+const DETAIL_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Events in one answer at most.
 const CHANGES_MAX: u32 = 1000;
 /// Read and hashed at a time.
@@ -137,6 +139,9 @@ impl Ops {
     ) -> Result<NotificationDetail, OpsError> {
         let missing = || OpsError::NotFound(id.to_string());
         let notification = self.0.store.notification(id).await?.ok_or_else(missing)?;
+        if notification.created_at.after(DETAIL_FOR) <= self.0.seams.now() {
+            return Err(missing());
+        }
         let subscriptions = self.0.store.subscriptions().await?;
         let subscription = subscriptions.into_iter().find(|one| one.id == notification.subscription);
         let subscription = subscription.ok_or_else(missing)?;
@@ -147,6 +152,13 @@ impl Ops {
         let event = self.event_after(caller.account.clone(), Cursor::after(notification.after.seq)).await?;
         let event = event.filter(|event| event.seq == notification.last.seq).ok_or_else(missing)?;
         let (folder, file_name) = event.path.folder().zip(event.path.below_folder()).ok_or_else(missing)?;
+        // The consent may have been narrowed since.
+        if !caller.grant.folders.iter().any(|granted| granted.as_bytes() == folder) {
+            return Err(missing());
+        }
+        if self.0.sagex3.consume_once && !self.0.store.consume(id, self.0.seams.now()).await? {
+            return Err(missing());
+        }
         Ok(NotificationDetail {
             id,
             application_id: caller.application.application_id.clone(),
@@ -157,21 +169,32 @@ impl Ops {
         })
     }
 
-    /// Page number `page` (from 0) of a granted folder, with `page_size` files.
+    /// Page number `page` (from 1) of a granted folder. A page goes on where the one before it ended, if that was
+    /// shown lately: files that come and go meanwhile shift nothing.
     pub async fn folder_page(
         &self,
         caller: &ApplicationCaller,
         folder: &str,
         page: u64,
-        page_size: u32,
     ) -> Result<FolderPage, OpsError> {
-        let below = granted_folder(caller, folder)?;
-        let skip = page.saturating_mul(page_size.into());
+        let below = granted_folder(caller, folder, SCOPE_DELIVERY)?;
+        let page_size = self.0.sagex3.page_size;
+        let (account, grant, now) = (caller.account.id, caller.grant.id, self.0.seams.now());
         let look_at = page_size.saturating_add(1);
-        let mut files = self.0.store.files_page(caller.account.id, below, skip, look_at).await?;
+        let begin = if page > 1 { self.0.pages.begin(grant, folder, page, now) } else { None };
+        let mut files = match begin {
+            Some(after) => self.0.store.files(account, Some(below), Some(after), look_at).await?,
+            None => {
+                let skip = page.saturating_sub(1).saturating_mul(page_size.into());
+                self.0.store.files_page(account, below, skip, look_at).await?
+            }
+        };
         let size = usize::try_from(page_size).unwrap_or(usize::MAX);
         let more = files.len() > size;
         files.truncate(size);
+        if let Some(last) = files.last().filter(|_| more) {
+            self.0.pages.note(grant, folder, page, last.path.clone(), now);
+        }
         let files = self.with_versions(&caller.account, files).await?;
         Ok(FolderPage { files, more })
     }
@@ -204,6 +227,22 @@ impl Ops {
         Ok(known)
     }
 
+    /// Counts a call of an application against its quota of the day.
+    pub fn count_call(&self, caller: &ApplicationCaller) -> Result<(), OpsError> {
+        match self.0.sagex3.quota_per_day {
+            Some(quota) => {
+                let counted = self.0.quota.count(caller.application.id, quota, self.0.seams.now());
+                counted.map_err(OpsError::Quota)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the operator chose for Sage X3.
+    pub fn sagex3(&self) -> &SageX3Settings {
+        &self.0.sagex3
+    }
+
     /// Opens a file of a granted folder.
     pub async fn open_granted_file(
         &self,
@@ -211,14 +250,14 @@ impl Ops {
         folder: &str,
         name: &[u8],
     ) -> Result<OpenFile, OpsError> {
-        granted_folder(caller, folder)?;
+        granted_folder(caller, folder, SCOPE_DELIVERY)?;
         self.open_file(&caller.account, FilePath::in_folder(folder.as_bytes(), name)?).await
     }
 
     /// Opens a file by its path, if it lies in a granted folder.
     pub async fn open_granted_path(&self, caller: &ApplicationCaller, path: FilePath) -> Result<OpenFile, OpsError> {
         let folder = path.folder().map(|folder| String::from_utf8_lossy(folder).into_owned()).unwrap_or_default();
-        granted_folder(caller, &folder)?;
+        granted_folder(caller, &folder, SCOPE_DELIVERY)?;
         self.open_file(&caller.account, path).await
     }
 
@@ -234,13 +273,16 @@ impl Ops {
         folder: &str,
         name: &[u8],
     ) -> Result<(), OpsError> {
-        granted_folder(caller, folder)?;
+        granted_folder(caller, folder, SCOPE_DELIVERY)?;
         let path = FilePath::in_folder(folder.as_bytes(), name)?;
         let root = root_of(&caller.account)?;
         let target = path.clone();
         match blocking(move || Root::open(&root)?.remove_file(&target)).await {
             Ok(()) => (),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            Err(error) if is_absent(&error) => (),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                return Err(OpsError::NotFound(format!("file {}", path.to_text())));
+            }
             Err(error) => return Err(OpsError::File(error)),
         }
         let gone = Arrival {
@@ -259,11 +301,9 @@ impl Ops {
         let root = root_of(account)?;
         let target = path.clone();
         let missing = || OpsError::NotFound(format!("file {}", path.to_text()));
-        let file = blocking(move || Root::open(&root)?.open_file(&target)).await.map_err(|error| {
-            let errno = rustix::io::Errno::from_io_error(&error);
-            let absent = error.kind() == io::ErrorKind::NotFound || errno.is_some_and(is_absence);
-            if absent { missing() } else { OpsError::File(error) }
-        })?;
+        let file = blocking(move || Root::open(&root)?.open_file(&target))
+            .await
+            .map_err(|error| if is_absent(&error) { missing() } else { OpsError::File(error) })?;
         let stored = self.0.store.file_at(account.id, path.clone()).await?;
         Ok(OpenFile { file, stored, path })
     }
@@ -299,9 +339,9 @@ fn own_changes(own: &Account, asked: Option<&str>, folders: Option<Vec<String>>)
     }
 }
 
-fn granted_folder(caller: &ApplicationCaller, folder: &str) -> Result<FilePath, OpsError> {
-    if !caller.grant.scopes.iter().any(|scope| scope == SCOPE_DELIVERY) {
-        return Err(OpsError::NotGranted(format!("the scope {SCOPE_DELIVERY}")));
+pub(super) fn granted_folder(caller: &ApplicationCaller, folder: &str, scope: &str) -> Result<FilePath, OpsError> {
+    if !caller.grant.scopes.iter().any(|granted| granted == scope) {
+        return Err(OpsError::NotGranted(format!("the scope {scope}")));
     }
     if !caller.grant.folders.iter().any(|granted| granted == folder) {
         return Err(OpsError::NotGranted(format!("the folder `{folder}`")));
@@ -362,6 +402,11 @@ fn as_read(file: &StoredFile, version: Version) -> Arrival {
         source: SourceKind::Folder,
         user: file.user.clone(),
     }
+}
+
+/// Whether there is no such file, or a link, a directory or a device stands in its place.
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || rustix::io::Errno::from_io_error(error).is_some_and(is_absence)
 }
 
 /// What changes when a file's content changes, without quotes: the content's own where the file still is what the

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand::SystemRandom;
 use filebell_core::secret::Secret;
+use filebell_core::wire::sign::hmac_sha256;
 use zeroize::Zeroizing;
 
 /// The file in the data directory that holds the key.
@@ -72,6 +73,11 @@ impl StoreKey {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         aws_lc_rs::rand::SecureRandom::fill(&SystemRandom::new(), &mut *key).map_err(|_| KeyError::NoRandomness)?;
         Ok(Self(key))
+    }
+
+    /// A key for one purpose, from which neither this key nor that of another purpose can be had.
+    pub(super) fn derive(&self, purpose: &str) -> [u8; 32] {
+        hmac_sha256(&*self.0, &[b"filebell/", purpose.as_bytes()])
     }
 
     /// Seals a secret for one `place` (a table and a row); it cannot be opened as another row's.

@@ -4,6 +4,7 @@
 //! every engine; `suite.rs` is the contract that each engine passes.
 
 mod crypt;
+mod pairing;
 mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -25,6 +26,9 @@ use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::{TimestampMs, TimestampSecs};
 
 pub use crypt::{KeyError, StoreKey};
+pub use pairing::{
+    Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,
+};
 
 use filebell_core::id::FreshIds;
 
@@ -126,6 +130,10 @@ pub struct Application {
     pub signature_encoding: String,
     /// Declared in the configuration file.
     pub managed: bool,
+    /// Refused everywhere, and told nothing, until it is enabled again.
+    pub disabled: bool,
+    /// Hash of the secret before this one, and until when it still counts.
+    pub previous_secret: Option<(String, TimestampMs)>,
 }
 
 /// An application to be written; matched by name.
@@ -303,6 +311,8 @@ pub enum NotificationState {
     Dead,
     /// It died, and a later one that was delivered covers its events too.
     Superseded,
+    /// The grant it was made under was taken back before it was accepted.
+    Revoked,
 }
 
 /// A notification as it stands.
@@ -347,28 +357,6 @@ pub struct Standing {
     pub last_failure_at: Option<TimestampMs>,
     /// What was wrong then.
     pub last_failure: Option<String>,
-}
-
-/// A bearer token as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    /// SHA-256 of the token's text.
-    pub hash: [u8; 32],
-    /// What it is for.
-    pub kind: TokenKind,
-    /// The grant it speaks for.
-    pub grant: GrantId,
-    /// When it ends.
-    pub expires_at: TimestampMs,
-}
-
-/// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenKind {
-    /// To call the pull side.
-    Access,
-    /// To be exchanged for a new pair.
-    Refresh,
 }
 
 /// A path that is asked about.
@@ -436,9 +424,10 @@ pub enum Store {
 
 macro_rules! dispatch {
     ($self:ident, $verb:ident($($argument:expr),*)) => {
-        match $self { Store::Sqlite(engine) => engine.$verb($($argument),*).await }
+        match $self { $crate::store::Store::Sqlite(engine) => engine.$verb($($argument),*).await }
     };
 }
+use dispatch;
 
 impl Store {
     /// Opens the embedded store in `data_dir`, and brings its schema up to date.
@@ -482,7 +471,7 @@ impl Store {
         dispatch!(self, remove_application(application))
     }
 
-    /// Writes a grant, matched by application and account. With a notification URL it is also a subscription, named
+    /// Writes a grant, matched by application and account; one that was taken back holds again. With a notification URL it is also a subscription, named
     /// `APPLICATION/ACCOUNT`.
     pub async fn upsert_grant(
         &self,
@@ -495,7 +484,7 @@ impl Store {
         dispatch!(self, upsert_grant(application, account, folders, scopes, now))
     }
 
-    /// All grants.
+    /// All grants that were not taken back.
     pub async fn grants(&self) -> Result<Vec<Grant>, StoreError> {
         dispatch!(self, grants())
     }
@@ -527,16 +516,6 @@ impl Store {
     /// Removes a subscription with all it is owed.
     pub async fn remove_subscription(&self, subscription: SubscriptionId) -> Result<(), StoreError> {
         dispatch!(self, remove_subscription(subscription))
-    }
-
-    /// Keeps tokens, and forgets those that ended before `now`.
-    pub async fn add_tokens(&self, tokens: Vec<Token>, now: TimestampMs) -> Result<(), StoreError> {
-        dispatch!(self, add_tokens(tokens, now))
-    }
-
-    /// The token with this hash and the grant it speaks for, whether or not it has ended.
-    pub async fn token(&self, hash: [u8; 32]) -> Result<Option<(Token, Grant)>, StoreError> {
-        dispatch!(self, token(hash))
     }
 
     // --- files and the journal
@@ -850,6 +829,13 @@ impl Store {
         let store = self.clone();
         let working = tokio::task::spawn_blocking(move || work(&store));
         working.await.map_err(|error| StoreError::Engine(Box::new(error)))?
+    }
+
+    /// A key for one purpose, that nobody learns from the key of another.
+    pub fn derived_key(&self, purpose: &str) -> [u8; 32] {
+        match self {
+            Self::Sqlite(engine) => engine.key().derive(purpose),
+        }
     }
 
     /// Whether the store answers.

@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod pairing;
+
 const INTERVAL: Duration = Duration::from_secs(10);
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -525,20 +527,13 @@ async fn a_grant_with_a_notification_url_is_a_subscription() {
     };
     let application = bench.store.upsert_application(new.clone(), at(0)).await.unwrap();
     let scopes = vec!["api.dataDelivery".into()];
-    let grant =
-        bench.store.upsert_grant(application.id, bench.account, vec!["SEED".into()], scopes, at(0)).await.unwrap();
+    bench.store.upsert_grant(application.id, bench.account, vec!["SEED".into()], scopes, at(0)).await.unwrap();
     bench.record(1, vec![bench.seen("/SEED/a", 1), bench.seen("/b", 1)]).await;
     let subscription = bench.store.subscriptions().await.unwrap().remove(0);
     assert_eq!(subscription.name, "ledger/test2");
     let Protocol::SageX3 { client_id, customer, .. } = &subscription.protocol else { panic!() };
     assert_eq!((client_id.as_str(), customer.code.as_str()), ("5b2f6f0e", "acme"));
     assert_eq!(bench.claim(1, subscription.id).await.len(), 1, "only what lies in a granted folder");
-
-    let token = Token { hash: [7; 32], kind: TokenKind::Access, grant: grant.id, expires_at: at(300) };
-    bench.store.add_tokens(vec![token.clone()], at(1)).await.unwrap();
-    assert_eq!(bench.store.token([7; 32]).await.unwrap(), Some((token, grant)));
-    bench.store.add_tokens(Vec::new(), at(300)).await.unwrap();
-    assert_eq!(bench.store.token([7; 32]).await.unwrap(), None, "what has ended is forgotten");
 
     let elsewhere = NewApplication { notification_url: Some("http://127.0.0.1:2/n".into()), ..new.clone() };
     bench.store.upsert_application(elsewhere, at(2)).await.unwrap();
@@ -597,6 +592,130 @@ async fn a_secret_is_not_in_the_file_and_not_read_with_another_key() {
     }
     let other = Store::open_sqlite(bench.dir.path(), StoreKey::generate().unwrap()).await.unwrap();
     assert!(matches!(other.subscriptions().await, Err(StoreError::WrongKey)));
+}
+
+#[tokio::test]
+async fn recent_is_read_in_pages_that_meet() {
+    let bench = Bench::new().await;
+    for (secs, name) in [(10, "/a"), (10, "/b"), (10, "/c"), (11, "/d"), (12, "/e")] {
+        bench.arrive(secs, name).await;
+    }
+    let since = TimestampSecs::from_secs(10);
+    let (mut before, mut names) = (None, Vec::new());
+    loop {
+        let page = bench.store.recent(bench.account, since, before, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some((last.arrived_at.to_secs(), last.id));
+        names.extend(page.iter().map(|file| file.path.to_text().into_owned()));
+    }
+    assert_eq!(names, ["/e", "/d", "/c", "/b", "/a"]);
+    assert_eq!(bench.store.recent_count(bench.account, since).await.unwrap(), 5);
+    assert_eq!(bench.store.recent_count(bench.account, TimestampSecs::from_secs(11)).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_is_a_subscription_while_it_can_be_told() {
+    let bench = Bench::new().await;
+    let subscription = |url: &str| NewSubscription {
+        name: connection_name("test2"),
+        account: bench.account,
+        protocol: NewProtocol::Nextcloud("cloud:test2".into()),
+        url: url.into(),
+        key: Secret::new("4fdab231"),
+        min_interval: INTERVAL,
+        filter: FilterText::default(),
+        managed: false,
+    };
+    let status = async || {
+        let found = bench.store.subscriptions().await.unwrap().into_iter().find(|one| one.name == "nextcloud/test2");
+        found.map(|one| (one.status, one.endpoint.to_string()))
+    };
+    let put =
+        |text: &str, subscription| bench.store.put_connection(bench.account, Secret::new(text), subscription, at(1));
+    assert_eq!(bench.store.connection(bench.account).await.unwrap(), None);
+    bench.store.remove_connection(bench.account).await.unwrap();
+    put("{}", None).await.unwrap();
+    assert_eq!((bench.store.connection(bench.account).await.unwrap(), status().await), (Some(Secret::new("{}")), None));
+    put("{1}", Some(subscription("http://127.0.0.1:9/a"))).await.unwrap();
+    assert_eq!(status().await, Some((SubscriptionStatus::Active, "http://127.0.0.1:9/a".into())));
+    bench.store.remove_connection(bench.account).await.unwrap();
+    assert_eq!(status().await, Some((SubscriptionStatus::Paused, "http://127.0.0.1:9/a".into())));
+    put("{2}", Some(subscription("http://127.0.0.1:9/b"))).await.unwrap();
+    assert_eq!(status().await, Some((SubscriptionStatus::Active, "http://127.0.0.1:9/b".into())));
+    put("{3}", None).await.unwrap();
+    assert_eq!(status().await.unwrap().0, SubscriptionStatus::Paused);
+    let bench = bench.reopened().await;
+    assert_eq!(bench.store.connection(bench.account).await.unwrap(), Some(Secret::new("{3}")));
+}
+
+#[tokio::test]
+async fn an_app_password_is_named_once_and_its_use_is_noted() {
+    let bench = Bench::new().await;
+    let (store, account) = (&bench.store, bench.account);
+    store.add_app_password(account, "b".into(), [1; 32], at(1)).await.unwrap();
+    store.add_app_password(account, "a".into(), [2; 32], at(2)).await.unwrap();
+    let again = store.add_app_password(account, "a".into(), [3; 32], at(3)).await;
+    assert!(matches!(again, Err(StoreError::Exists(_))));
+    assert_eq!(store.use_app_password([3; 32], at(4)).await.unwrap(), None);
+    for secs in [5, 30, 70] {
+        assert_eq!(store.use_app_password([1; 32], at(secs)).await.unwrap(), Some(account));
+    }
+    let listed = store.app_passwords(account).await.unwrap();
+    let used: Vec<_> = listed.iter().map(|one| (one.name.as_str(), one.last_used_at)).collect();
+    assert_eq!(used, [("a", None), ("b", Some(at(70)))]);
+    store.remove_app_password(account, "b".into()).await.unwrap();
+    assert!(matches!(store.remove_app_password(account, "b".into()).await, Err(StoreError::Missing(_))));
+    assert_eq!(store.use_app_password([1; 32], at(71)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn properties_follow_what_they_were_given_to() {
+    let bench = Bench::new().await;
+    let (store, account) = (&bench.store, bench.account);
+    let set = |path: &str, name: &str, value: Option<&str>| {
+        let change = (name.to_owned(), value.map(str::to_owned));
+        store.set_properties(account, path.as_bytes().to_vec(), vec![change])
+    };
+    let at_path = async |path: &str| {
+        let bytes = path.as_bytes().to_vec();
+        let mut found = store.properties(account, vec![bytes.clone()]).await.unwrap();
+        found.remove(&bytes).unwrap_or_default().into_iter().map(|one| one.name + "=" + &one.value).collect::<Vec<_>>()
+    };
+    bench.record(1, vec![bench.seen("/d/a", 1), bench.seen("/d0", 2)]).await;
+    for (path, name) in [("/d/a", "n"), ("/d/a", "m"), ("/d", "n"), ("/d0", "n"), ("", "n")] {
+        set(path, name, Some(path)).await.unwrap();
+    }
+    set("/d/a", "n", Some("new")).await.unwrap();
+    set("/d/a", "m", None).await.unwrap();
+    store.copy_properties(account, path("/d"), path("/longer name")).await.unwrap();
+    assert_eq!(at_path("/longer name/a").await, ["n=new"]);
+    store.move_properties(account, path("/d"), path("/e")).await.unwrap();
+    assert_eq!((at_path("/e").await, at_path("/e/a").await), (vec!["n=/d".to_owned()], vec!["n=new".to_owned()]));
+    assert_eq!((at_path("/d").await.len(), at_path("/d/a").await.len()), (0, 0));
+    assert_eq!(at_path("/d0").await, ["n=/d0"], "a name that only begins the same is another");
+    bench.record(2, vec![bench.seen_as("/f", 2, Announce::News, Some("/d0"))]).await;
+    assert_eq!(
+        (at_path("/f").await, at_path("/d0").await.len()),
+        (vec!["n=/d0".to_owned()], 0),
+        "however it was noticed"
+    );
+    bench.record(3, vec![bench.gone("/f")]).await;
+    assert_eq!(at_path("/f").await.len(), 0);
+    store.remove_properties(account, path("/e")).await.unwrap();
+    assert_eq!((at_path("/e/a").await.len(), at_path("").await), (0, vec!["n=".to_owned()]));
+}
+
+#[tokio::test]
+async fn sizes_and_news_are_summed_by_account() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.store.newest_of(bench.account).await.unwrap(), Seq::ZERO);
+    bench.record(1, vec![bench.seen("/d/a", 1), bench.seen("/d/b/c", 1), bench.seen("/d0", 1)]).await;
+    let bytes = |below: Option<&str>| bench.store.bytes_below(bench.account, below.map(path));
+    assert_eq!(bytes(None).await.unwrap(), 3);
+    assert_eq!(bytes(Some("/d")).await.unwrap(), 2);
+    assert_eq!(bytes(Some("/none")).await.unwrap(), 0);
+    let newest = bench.store.newest().await.unwrap();
+    assert_eq!(Cursor::after(bench.store.newest_of(bench.account).await.unwrap()), newest);
 }
 
 #[tokio::test]

@@ -15,3 +15,4 @@ mod house;
 mod promise;
 mod readme;
 mod receiver;
+mod sagex3_app;

@@ -1,5 +1,6 @@
 //! Our own API.
 
+mod applications;
 mod changes;
 mod observe;
 
@@ -14,4 +15,5 @@ pub(super) fn router() -> Router<Ops> {
         .route("/api/v1/scan", post(observe::scan))
         .route("/api/v1/status", get(observe::status))
         .route("/api/v1/why", get(observe::why))
+        .merge(applications::router())
 }

@@ -165,15 +165,15 @@ macro_rules! vectors {
 const UNMARKED: [&str; 4] = ["content-length", "etag", "oc-etag", "oc-fileid"];
 
 fn header_faults(exchange: &Exchange, answer: &Answer) -> Option<String> {
-    let marked = |name: &str, value: &str| {
-        !UNMARKED.contains(&name.to_lowercase().as_str())
-            && !value.contains("nonce-")
-            && !(exchange.name.starts_with("nc24/") && name == "X-Robots-Tag")
+    let unmarked = |name: &str, value: &str| {
+        UNMARKED.contains(&name.to_lowercase().as_str())
+            || value.contains("nonce-")
+            || exchange.name.starts_with("nc24/") && name == "X-Robots-Tag"
     };
-    let mut faults =
-        exchange.response.headers.iter().filter(|(name, value)| marked(name, value)).filter_map(|(name, value)| {
-            (answer.header(name) != value).then(|| format!("{name}: {value:?} != {:?}", answer.header(name)))
-        });
+    let marked = exchange.response.headers.iter().filter(|(name, value)| !unmarked(name, value));
+    let mut faults = marked
+        .filter(|(name, value)| answer.header(name) != *value)
+        .map(|(name, value)| format!("{name}: {value:?} != {:?}", answer.header(name)));
     faults.next()
 }
 
@@ -264,7 +264,7 @@ async fn every_captured_request_is_answered_as_it_was() {
             (Some(_), Some(_)) => meant += 1,
             (Some(fault), None) => faults.push(format!("{}: {fault}", exchange.name)),
             (None, Some(reason)) => {
-                faults.push(format!("{} is answered as captured after all: {reason}", exchange.name))
+                faults.push(format!("{} is answered as captured after all: {reason}", exchange.name));
             }
         }
     }
@@ -401,13 +401,17 @@ async fn captured_webdav_is_answered_as_it_was() {
     // The pieces come before what is made of them.
     exchanges.sort_by_key(|exchange| exchange.name.ends_with("chunk_move"));
     for exchange in exchanges {
+        if exchange.name.ends_with("chunk_move") {
+            // The capture does not hold the bytes of the pieces.
+            house.alice("PUT", "/remote.php/dav/uploads/alice/up1/2", &[], vec![b'x'; 3_050_000]).await;
+        }
         let answer = replay(&house, &exchange).await;
         match (fault(&exchange, &answer, false), dav_deviation(&exchange.name)) {
             (None, None) => matched += 1,
             (Some(_), Some(_)) => meant += 1,
             (Some(fault), None) => faults.push(format!("{}: {fault}", exchange.name)),
             (None, Some(reason)) => {
-                faults.push(format!("{} is answered as captured after all: {reason}", exchange.name))
+                faults.push(format!("{} is answered as captured after all: {reason}", exchange.name));
             }
         }
     }
@@ -543,7 +547,7 @@ async fn what_has_no_business_here_is_refused() {
         }
     }
     for path in ["/remote.php/dav/files/bob/secret", "/remote.php/dav/files/bob/", "/remote.php/dav/uploads/bob/x"] {
-        assert_eq!(house.alice("GET", path, &[], "").await.status.is_client_error(), true, "{path}");
+        assert!(house.alice("GET", path, &[], "").await.status.is_client_error(), "{path}");
     }
     let bomb = r#"<!DOCTYPE a [<!ENTITY b "ccccccccc">]><d:propfind xmlns:d="DAV:"><d:prop>&b;</d:prop></d:propfind>"#;
     for method in ["PROPFIND", "PROPPATCH", "LOCK"] {

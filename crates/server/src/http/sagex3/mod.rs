@@ -1,149 +1,122 @@
-//! Sage X3's data delivery: the detail of a notification, the listing, the bytes, the delete.
+//! Sage X3: pairing by consent, tokens, the detail of a notification, the listing, the bytes, the delete, the upload.
+
+mod authorise;
+mod delivery;
+mod ingestion;
+mod standard;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod token;
 
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use filebell_core::id::NotificationId;
-use filebell_core::time::TimestampMs;
-use filebell_core::wire::sagex3::{self, Detail, Failure, ListedFile, Page};
-use uuid::Uuid;
+use filebell_core::wire::sagex3::{ErrorForm, Failure};
 
+use super::auth;
 use super::problem::log_failure;
-use super::query::Query;
-use super::{auth, file_body};
-use crate::ops::{Ops, OpsError};
+use crate::ops::{ApplicationCaller, AskError, Ops, OpsError};
 
-/// Files on one page of a listing (protocol, section 6.1).
-const PAGE_SIZE: u32 = 50;
+/// The largest body of a form or a request for tokens.
+const FORM_BYTES_MAX: usize = 128 * 1024;
 
 pub(super) fn router() -> Router<Ops> {
-    let delivery = get(list_or_download).delete(remove);
     Router::new()
-        .route("/v1", get(root))
-        .route("/v1/", get(root))
-        .route("/v1/folders", get(folders))
-        .route("/v1/notification/{id}", get(notification))
-        .route("/v1/datadelivery/{folder}", delivery.clone())
-        .route("/v1/datadelivery/{folder}/", delivery)
+        .merge(authorise::router())
+        .merge(token::router())
+        .merge(standard::router())
+        .merge(delivery::router())
+        .merge(storage::router())
+        .merge(ingestion::router())
 }
 
 /// A refusal in the protocol's own words.
-struct Refused(Failure);
+struct Refused {
+    failure: Failure,
+    form: ErrorForm,
+    retry_after_secs: Option<u64>,
+}
 
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        json(status, self.0.body())
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { failure, form: ErrorForm::Documented, retry_after_secs: None }
     }
 }
 
-/// Says what an error means here; `missing` is what "not found" is called.
-fn refuse(missing: Failure) -> impl FnOnce(OpsError) -> Refused {
+impl From<AskError> for Refused {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Refused(failure) => failure.into(),
+            AskError::Failed(OpsError::Credentials | OpsError::Expired) => Failure::Unauthorised.into(),
+            AskError::Failed(error) => {
+                log_failure(&error);
+                Failure::TokenInternal("try again later".to_owned()).into()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.failure.status_in(self.form));
+        let mut response = json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), self.failure.body_in(self.form));
+        if let Some(secs) = self.retry_after_secs {
+            response.headers_mut().insert(header::RETRY_AFTER, secs.into());
+        }
+        response
+    }
+}
+
+/// Says what an error of a data call means here; `missing` is what "not found" is called.
+fn refuse(ops: &Ops, missing: Failure) -> impl FnOnce(OpsError) -> Refused {
+    let form = ops.sagex3().errors;
     move |error| {
-        Refused(match error {
+        let mut retry_after_secs = None;
+        let failure = match error {
             OpsError::Credentials | OpsError::Expired => Failure::Unauthorised,
             OpsError::NotGranted(_) => Failure::Forbidden,
             OpsError::NotFound(_) | OpsError::Path(_) => missing,
+            OpsError::Exists(_) => Failure::FileExists,
+            OpsError::Quota(left) => {
+                retry_after_secs = Some(left.as_secs().saturating_add(1));
+                Failure::TooManyRequests
+            }
             other => {
                 log_failure(&other);
                 Failure::Internal
             }
-        })
+        };
+        Refused { failure, form, retry_after_secs }
     }
+}
+
+/// The same for what is wrong with a request itself.
+fn wrong(ops: &Ops, failure: Failure) -> Refused {
+    Refused { failure, form: ops.sagex3().errors, retry_after_secs: None }
+}
+
+/// The application that asks; counts against its quota.
+async fn caller(ops: &Ops, headers: &HeaderMap) -> Result<ApplicationCaller, Refused> {
+    let caller = auth::application(ops, headers).await.map_err(refuse(ops, Failure::Unauthorised))?;
+    ops.count_call(&caller).map_err(refuse(ops, Failure::Unauthorised))?;
+    Ok(caller)
 }
 
 fn json(status: StatusCode, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
-/// `GET /v1` (section 0.1), for anybody.
-async fn root(State(ops): State<Ops>) -> Response {
-    json(StatusCode::OK, sagex3::root(ops.public_url()))
+/// An answer that holds a secret, or depends on one, is kept by nobody.
+fn not_stored(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
 }
 
-/// `GET /v1/folders` (section 0.2).
-async fn folders(State(ops): State<Ops>, headers: HeaderMap) -> Result<Response, Refused> {
-    let caller = auth::application(&ops, &headers).await.map_err(refuse(Failure::Unauthorised))?;
-    let names = caller.grant.folders.iter().map(String::as_str);
-    Ok(json(StatusCode::OK, sagex3::folders(ops.public_url(), names)))
-}
-
-/// `GET /v1/notification/{id}` (section 5). May be repeated.
-async fn notification(State(ops): State<Ops>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Refused> {
-    let caller = auth::application(&ops, &headers).await.map_err(refuse(Failure::Unauthorised))?;
-    let id = Uuid::try_parse(&id).map_err(|_| Refused(Failure::NotificationNotFound))?;
-    let found = ops.notification_detail(&caller, NotificationId::new(id)).await;
-    let found = found.map_err(refuse(Failure::NotificationNotFound))?;
-    let detail = sagex3::detail(&Detail {
-        public_url: ops.public_url(),
-        id: found.id,
-        application_id: &found.application_id,
-        customer: &found.customer,
-        created_at: found.created_at,
-        folder: &found.folder,
-        file_name: &found.file_name,
-    });
-    Ok(json(StatusCode::OK, detail))
-}
-
-/// `GET /v1/datadelivery/{folder}`: a page of the listing (section 6.1), or with `filename` a file (section 6.2).
-async fn list_or_download(
-    State(ops): State<Ops>,
-    Path(folder): Path<String>,
-    RawQuery(query): RawQuery,
-    method: Method,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
-    let caller = auth::application(&ops, &headers).await.map_err(refuse(Failure::Unauthorised))?;
-    let query = Query::new(query.as_deref());
-    if let Some(name) = query.one("filename").map_err(|_| Refused(Failure::MissingFilename))? {
-        let open = ops.open_granted_file(&caller, &folder, name).await.map_err(refuse(Failure::FileNotFound))?;
-        return file_body::answer(open, &method, &headers).await.map_err(refuse(Failure::FileNotFound));
-    }
-    let number = match query.one("page") {
-        Ok(None) => 1,
-        Ok(Some(page)) => page_number(page).ok_or(Refused(Failure::InvalidPage))?,
-        Err(_) => return Err(Refused(Failure::InvalidPage)),
-    };
-    let page = ops.folder_page(&caller, &folder, number.saturating_sub(1), PAGE_SIZE).await;
-    let page = page.map_err(refuse(Failure::Forbidden))?;
-    let files: Vec<ListedFile<'_>> = page
-        .files
-        .iter()
-        .map(|(file, version)| ListedFile {
-            key: file.path.below_folder().unwrap_or_default(),
-            last_modified: TimestampMs::from_millis(file.fingerprint.mtime_ms()),
-            md5: version.md5,
-            size: version.size,
-        })
-        .collect();
-    let listing = sagex3::listing(&Page {
-        folder: folder.as_bytes(),
-        number,
-        size: PAGE_SIZE.into(),
-        files: &files,
-        more: page.more,
-    });
-    Ok(json(StatusCode::OK, listing))
-}
-
-/// `DELETE /v1/datadelivery/{folder}?filename=` (section 6.3): 204, also if it was not there.
-async fn remove(
-    State(ops): State<Ops>,
-    Path(folder): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<StatusCode, Refused> {
-    let caller = auth::application(&ops, &headers).await.map_err(refuse(Failure::Unauthorised))?;
-    let query = Query::new(query.as_deref());
-    let name = query.one("filename").ok().flatten().ok_or(Refused(Failure::MissingFilename))?;
-    ops.remove_granted_file(&caller, &folder, name).await.map_err(refuse(Failure::FileNotFound))?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// A positive whole number.
-fn page_number(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok().filter(|number| *number > 0)
+/// A body that is small enough to be a form.
+async fn small_body(body: Body) -> Result<axum::body::Bytes, Response> {
+    let too_large = || json(StatusCode::PAYLOAD_TOO_LARGE, br#"{"message":"Content Too Large"}"#.to_vec());
+    axum::body::to_bytes(body, FORM_BYTES_MAX).await.map_err(|_| too_large())
 }

@@ -9,11 +9,10 @@ use filebell_core::id::{AccountId, ApplicationId, GrantId, SubscriptionId};
 use filebell_core::secret::Secret;
 use filebell_core::subscription::{Customer, Protocol, ProtocolKind, Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 
 use super::super::{
-    Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, StoreError, StoreKey, Token,
-    TokenKind,
+    Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, StoreError, StoreKey,
 };
 use super::SqliteStore;
 use super::rows::{corrupt, directory, list, word};
@@ -126,20 +125,7 @@ impl SqliteStore {
     ) -> Result<Grant, StoreError> {
         self.write(move |transaction, state| {
             touch(transaction)?;
-            let owner = applications(transaction)?
-                .into_iter()
-                .find(|one| one.id == application)
-                .ok_or_else(|| StoreError::Missing(application.to_string()))?;
-            let id = transaction.query_row(
-                "INSERT INTO consent (application, account, folders, scopes, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (application, account) DO UPDATE SET folders = excluded.folders,
-                     scopes = excluded.scopes
-                 RETURNING id",
-                params![application.get(), account.get(), json(&folders)?, json(&scopes)?, now.as_millis()],
-                |row| row.get(0),
-            )?;
-            let grant = Grant { id: GrantId::new(id), application, account, folders, scopes };
-            write_grant_subscription(transaction, state.key, &owner, &grant, now)?;
+            let grant = write_grant(transaction, state.key, &GrantText { application, account, folders, scopes }, now)?;
             Ok(grant)
         })
         .await
@@ -172,40 +158,6 @@ impl SqliteStore {
 
     pub(in crate::store) async fn remove_subscription(&self, subscription: SubscriptionId) -> Result<(), StoreError> {
         self.remove("DELETE FROM subscription WHERE id = ?1", subscription.get(), subscription.to_string()).await
-    }
-
-    pub(in crate::store) async fn add_tokens(&self, tokens: Vec<Token>, now: TimestampMs) -> Result<(), StoreError> {
-        self.write(move |transaction, _| {
-            transaction.execute("DELETE FROM token WHERE expires_at <= ?1", [now.as_millis()])?;
-            for token in tokens {
-                transaction.execute(
-                    "INSERT INTO token (hash, kind, consent, expires_at) VALUES (?1, ?2, ?3, ?4)",
-                    params![token.hash, token.kind.as_str(), token.grant.get(), token.expires_at.as_millis()],
-                )?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    pub(in crate::store) async fn token(&self, hash: [u8; 32]) -> Result<Option<(Token, Grant)>, StoreError> {
-        self.read(move |connection, _| {
-            let mut select = connection.prepare_cached(
-                "SELECT consent.id, application, account, folders, scopes, kind, expires_at
-                 FROM token JOIN consent ON consent.id = token.consent WHERE hash = ?1",
-            )?;
-            let found = select
-                .query_row([hash], |row| {
-                    let expires_at = TimestampMs::from_millis(row.get(6)?);
-                    Ok(read_grant(row).and_then(|grant| {
-                        let kind: TokenKind = word(row, 5, "token")?;
-                        Ok((Token { hash, kind, grant: grant.id, expires_at }, grant))
-                    }))
-                })
-                .optional()?;
-            found.transpose()
-        })
-        .await
     }
 
     async fn remove(&self, sql: &'static str, id: i64, name: String) -> Result<(), StoreError> {
@@ -263,7 +215,8 @@ fn read_account(row: &Row<'_>) -> rusqlite::Result<Account> {
 }
 
 const SELECT_APPLICATION: &str = "SELECT id, name, application_id, client_id, client_secret_hash, redirect_urls,
-     notification_url, signature_encoding, managed FROM application";
+     notification_url, signature_encoding, managed, disabled, previous_secret_hash, previous_secret_until
+     FROM application";
 
 fn read_application(row: &Row<'_>) -> Result<Application, StoreError> {
     Ok(Application {
@@ -276,6 +229,10 @@ fn read_application(row: &Row<'_>) -> Result<Application, StoreError> {
         notification_url: row.get(6)?,
         signature_encoding: row.get(7)?,
         managed: row.get(8)?,
+        disabled: row.get(9)?,
+        previous_secret: row
+            .get::<_, Option<String>>(10)?
+            .zip(row.get::<_, Option<i64>>(11)?.map(TimestampMs::from_millis)),
     })
 }
 
@@ -284,7 +241,7 @@ fn applications(connection: &Connection) -> Result<Vec<Application>, StoreError>
     select.query_map([], |row| Ok(read_application(row)))?.map(|row| row?).collect()
 }
 
-fn read_grant(row: &Row<'_>) -> Result<Grant, StoreError> {
+pub(super) fn read_grant(row: &Row<'_>) -> Result<Grant, StoreError> {
     Ok(Grant {
         id: GrantId::new(row.get(0)?),
         application: ApplicationId::new(row.get(1)?),
@@ -295,9 +252,53 @@ fn read_grant(row: &Row<'_>) -> Result<Grant, StoreError> {
 }
 
 fn grants(connection: &Connection) -> Result<Vec<Grant>, StoreError> {
-    let mut select =
-        connection.prepare_cached("SELECT id, application, account, folders, scopes FROM consent ORDER BY id")?;
+    let mut select = connection.prepare_cached(
+        "SELECT id, application, account, folders, scopes FROM consent WHERE revoked_at IS NULL ORDER BY id",
+    )?;
     select.query_map([], |row| Ok(read_grant(row)))?.map(|row| row?).collect()
+}
+
+/// A grant to be written.
+pub(super) struct GrantText {
+    pub(super) application: ApplicationId,
+    pub(super) account: AccountId,
+    pub(super) folders: Vec<String>,
+    pub(super) scopes: Vec<String>,
+}
+
+/// Writes a grant and its subscription; both hold again if they were taken back.
+pub(super) fn write_grant(
+    transaction: &Transaction<'_>,
+    key: &StoreKey,
+    text: &GrantText,
+    now: TimestampMs,
+) -> Result<Grant, StoreError> {
+    touch(transaction)?;
+    let owner = applications(transaction)?
+        .into_iter()
+        .find(|one| one.id == text.application)
+        .ok_or_else(|| StoreError::Missing(text.application.to_string()))?;
+    let id: i64 = transaction.query_row(
+        "INSERT INTO consent (application, account, folders, scopes, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (application, account) DO UPDATE SET folders = excluded.folders, scopes = excluded.scopes,
+             revoked_at = NULL
+         RETURNING id",
+        params![text.application.get(), text.account.get(), json(&text.folders)?, json(&text.scopes)?, now.as_millis()],
+        |row| row.get(0),
+    )?;
+    transaction.execute(
+        "UPDATE subscription SET status = 'active', status_reason = NULL WHERE consent = ?1 AND status = 'revoked'",
+        [id],
+    )?;
+    let grant = Grant {
+        id: GrantId::new(id),
+        application: text.application,
+        account: text.account,
+        folders: text.folders.clone(),
+        scopes: text.scopes.clone(),
+    };
+    write_grant_subscription(transaction, key, &owner, &grant, now)?;
+    Ok(grant)
 }
 
 /// All subscriptions, by name.
@@ -466,7 +467,7 @@ fn place(name: &str) -> String {
     format!("subscription/{name}")
 }
 
-fn json(texts: &[String]) -> Result<String, StoreError> {
+pub(super) fn json(texts: &[String]) -> Result<String, StoreError> {
     serde_json::to_string(texts).map_err(corrupt("list"))
 }
 

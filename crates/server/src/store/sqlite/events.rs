@@ -7,7 +7,7 @@ use filebell_core::arrival::{Arrival, Claim, Present};
 use filebell_core::event::{Event, EventKind, StoredFile, Verdict, judge};
 use filebell_core::id::{AccountId, Cursor, EventId, FileId, Seq};
 use filebell_core::path::FilePath;
-use filebell_core::subscription::Subscription;
+use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 
@@ -307,7 +307,10 @@ fn owe(
 ) -> Result<(), StoreError> {
     for (account, events) in news {
         for subscription in state.subscriptions_of(transaction, *account)? {
-            let matched = matching(&subscription, events);
+            let matched = match subscription.status {
+                SubscriptionStatus::Revoked => Vec::new(),
+                _ => matching(&subscription, events),
+            };
             if !matched.is_empty() {
                 owed::note(transaction, state.leases, &subscription, &matched, now, ids)?;
             }

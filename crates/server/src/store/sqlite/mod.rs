@@ -9,6 +9,7 @@ mod events;
 mod nextcloud;
 mod observe;
 mod owed;
+mod pairing;
 mod rows;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ const FILE: &str = "filebell.db";
 const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0001_start.sql"),
     include_str!("../migrations/sqlite/0002_nextcloud.sql"),
+    include_str!("../migrations/sqlite/0003_sagex3.sql"),
     include_str!("../migrations/sqlite/0004_observe.sql"),
 ];
 /// Idle reading connections that are kept.
@@ -136,6 +138,11 @@ impl SqliteStore {
         let inner = self.0.clone();
         let reading = tokio::task::spawn_blocking(move || inner.read(|connection| work(connection, &inner)));
         reading.await.map_err(|error| StoreError::Engine(Box::new(error)))?
+    }
+
+    /// The key that secrets are sealed under.
+    pub(super) fn key(&self) -> &StoreKey {
+        &self.0.key
     }
 
     /// Whether the store answers.

@@ -17,6 +17,10 @@ use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, wo
 use super::{SqliteStore, WriterState, directory, lock, observe};
 use filebell_core::id::FreshIds;
 
+/// The subscriptions that are told now: not those of an application that is disabled.
+const ACTIVE: &str = "status = 'active' AND NOT EXISTS (SELECT 1 FROM consent JOIN application
+     ON application.id = consent.application WHERE consent.id = subscription.consent AND application.disabled)";
+
 /// Who holds what. In memory: there is one process, and when it dies all leases die with it.
 #[derive(Default)]
 pub(super) struct Leases {
@@ -100,7 +104,7 @@ impl SqliteStore {
     pub(in crate::store) async fn due(&self) -> Result<Vec<(SubscriptionId, TimestampMs)>, StoreError> {
         self.read(|connection, inner| {
             let mut subscriptions =
-                connection.prepare_cached("SELECT id FROM subscription WHERE status = 'active' ORDER BY id")?;
+                connection.prepare_cached(&format!("SELECT id FROM subscription WHERE {ACTIVE} ORDER BY id"))?;
             let mut due = Vec::new();
             for id in subscriptions.query_map([], |row| row.get(0))? {
                 let subscription = SubscriptionId::new(id?);
@@ -237,11 +241,12 @@ impl SqliteStore {
 }
 
 impl NotificationState {
-    const WORDS: [(Self, &'static str); 4] = [
+    const WORDS: [(Self, &'static str); 5] = [
         (Self::Pending, "pending"),
         (Self::Delivered, "delivered"),
         (Self::Dead, "dead"),
         (Self::Superseded, "superseded"),
+        (Self::Revoked, "revoked"),
     ];
 
     pub(super) fn from_word(word: &str) -> Option<Self> {
@@ -583,8 +588,9 @@ fn due_rows(
     limit: u32,
     held: Option<&Held>,
 ) -> Result<Vec<(TimestampMs, Claimed)>, StoreError> {
-    let mut about = connection
-        .prepare_cached("SELECT protocol, account, since_secs FROM subscription WHERE id = ?1 AND status = 'active'")?;
+    let mut about = connection.prepare_cached(&format!(
+        "SELECT protocol, account, since_secs FROM subscription WHERE id = ?1 AND {ACTIVE}"
+    ))?;
     let about = about.query_row([subscription.get()], |row| {
         let kind = word::<ProtocolKind>(row, 0, "subscription");
         Ok((kind, row.get::<_, i64>(1)?, TimestampSecs::from_secs(row.get(2)?)))
@@ -640,26 +646,4 @@ fn oldest_after(connection: &Connection, account: i64, seq: Seq) -> Result<Optio
         .prepare_cached("SELECT recorded_at FROM event WHERE account = ?1 AND seq > ?2 ORDER BY seq LIMIT 1")?;
     let at = select.query_row(params![account, seq.get()], |row| row.get(0)).optional()?;
     Ok(at.map(TimestampMs::from_millis))
-}
-
-impl super::super::TokenKind {
-    /// The word for it in SQL.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Access => "access",
-            Self::Refresh => "refresh",
-        }
-    }
-}
-
-impl std::str::FromStr for super::super::TokenKind {
-    type Err = std::io::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "access" => Ok(Self::Access),
-            "refresh" => Ok(Self::Refresh),
-            _ => Err(std::io::Error::other("an unknown kind of token")),
-        }
-    }
 }

@@ -214,4 +214,14 @@ mod tests {
         }
         assert_eq!(read(b"<a>\xff</a>"), Err(NotXml));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused(text in "(<|>|/|a|b:|xmlns|=|'|&|#|;|x|!|\\[|\\]|-| ){0,40}") {
+            if let Ok(element) = read(text.as_bytes()) {
+                let again = read(format!("<r>{}</r>", element.inner()).as_bytes());
+                proptest::prop_assert_eq!(again.map(|again| again.inner()), Ok(element.inner()));
+            }
+        }
+    }
 }
