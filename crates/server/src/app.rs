@@ -28,8 +28,8 @@ use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::ops::{Ops, OpsError, SageX3Settings, generate_admin_token};
 use crate::seams::Seams;
+use crate::source::Roots;
 use crate::source::folder::{Folder, FolderConfig, Ignore};
-use crate::source::{Roots, Watched};
 use crate::store::{Account, KeyError, Store, StoreError, StoreKey};
 
 /// The file that says that somebody serves this data directory.
@@ -372,12 +372,12 @@ impl Sources {
         match Folder::start(account.id, account.name.clone(), root, config, journal).await {
             Ok(folder) => {
                 tracing::info!(account.name, root = %root.display(), "watched");
-                self.roots.set(&account.name, Watched { root: root.to_owned(), view: Ok(folder.view()) });
+                self.roots.set(&account.name, Ok(folder.view()));
                 self.running.insert(account.id, (root.to_owned(), folder));
             }
             // Tried again at the next look.
             Err(error) => {
-                self.roots.set(&account.name, Watched { root: root.to_owned(), view: Err(error.to_string()) });
+                self.roots.set(&account.name, Err(error.to_string()));
                 tracing::warn!(account.name, error = &error as &dyn std::error::Error, "the root cannot be watched");
             }
         }

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use filebell_core::arrival::Arrival;
+use filebell_core::arrival::{Arrival, SourceKind};
 use filebell_core::event::StoredFile;
 use filebell_core::id::AccountId;
 use filebell_core::path::FilePath;
 use filebell_core::time::TimestampMs;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::metrics::{Commit, Metrics};
+use crate::metrics::{Commit, Found, Metrics};
 use crate::seams::Seams;
 pub use crate::store::{Asked, Known, Recorded, RootState, Seen};
 use crate::store::{Store, StoreError};
@@ -151,10 +151,16 @@ impl Committer {
             true => arrivals.iter().map(|arrival| arrival.path.clone()).collect(),
             false => Vec::new(),
         };
+        // How a folder's were found, its own source knows.
+        let brought = [SourceKind::Upload, SourceKind::Emit]
+            .map(|source| (source, arrivals.iter().filter(|arrival| arrival.source == source).count()));
         let (count, began) = (arrivals.len(), Instant::now());
         match self.store.record(arrivals, self.seams.now(), self.seams.fresh_ids()).await {
             Ok(recorded) => {
                 self.metrics.committed(Commit::Arrivals, count, began.elapsed());
+                for (source, count) in brought {
+                    self.metrics.arrived(source, Found::Request, count);
+                }
                 if self.count(&recorded, &paths) {
                     self.advance.send_modify(|turn| *turn = turn.wrapping_add(1));
                 }

@@ -27,9 +27,8 @@ pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap)
     let metadata = open.file.metadata().map_err(OpsError::File)?;
     let size = metadata.len();
     let stored = as_stored(&open, &metadata);
-    let version = stored.and_then(|stored| stored.version);
-    let etag = etag(version.as_ref(), &metadata)?;
-    let checksum = version.as_ref().and_then(checksum);
+    let etag = etag(&open, &metadata)?;
+    let checksum = stored.and_then(|stored| stored.version.as_ref()).and_then(checksum);
     let modified = LastModified::from(last_modified(&metadata));
     let mut response = Response::new(Body::empty());
     let answered = response.headers_mut();
@@ -89,23 +88,22 @@ pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap)
 
 /// What the journal read, if the file still is that.
 fn as_stored<'a>(open: &'a OpenFile, metadata: &std::fs::Metadata) -> Option<&'a StoredFile> {
-    let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-    let ctime_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
+    let (size, mtime_ns, ctime_ns) = times(metadata);
     open.stored.as_ref().filter(|stored| {
         let print = &stored.fingerprint;
-        (print.inode, print.size, print.mtime_ns, print.ctime_ns)
-            == (metadata.ino(), metadata.len(), mtime_ns, ctime_ns)
+        (print.inode, print.size, print.mtime_ns, print.ctime_ns) == (metadata.ino(), size, mtime_ns, ctime_ns)
     })
 }
 
-/// The content's own tag where it is known; else one of the file's number, size and time.
-fn etag(version: Option<&Version>, metadata: &std::fs::Metadata) -> Result<ETag, OpsError> {
-    let text = match version {
-        Some(version) => format!("\"{}\"", hex::encode(version.md5)),
-        None => {
-            format!("\"{:x}-{:x}-{:x}.{:x}\"", metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec())
-        }
-    };
+/// Size and times as a fingerprint has them.
+fn times(metadata: &std::fs::Metadata) -> (u64, i64, i64) {
+    let ns = |secs: i64, ns: i64| secs.saturating_mul(1_000_000_000).saturating_add(ns);
+    (metadata.len(), ns(metadata.mtime(), metadata.mtime_nsec()), ns(metadata.ctime(), metadata.ctime_nsec()))
+}
+
+fn etag(open: &OpenFile, metadata: &std::fs::Metadata) -> Result<ETag, OpsError> {
+    let (_, mtime_ns, ctime_ns) = times(metadata);
+    let text = format!("\"{}\"", open.tag(metadata.ino(), metadata.len(), mtime_ns, ctime_ns));
     text.parse().map_err(|_| OpsError::File(std::io::Error::other("a tag that is no tag")))
 }
 

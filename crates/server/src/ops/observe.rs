@@ -230,8 +230,7 @@ impl Ops {
         let missing = || OpsError::NotFound(format!("watched root of account `{}`", account.unwrap_or_default()));
         let roots = self.0.served.get().map(|served| served.roots.all()).unwrap_or_default();
         let wanted = roots.into_iter().filter(|(name, _)| account.is_none_or(|wanted| wanted == name));
-        let views: Vec<(String, View)> =
-            wanted.filter_map(|(name, watched)| Some((name, watched.view.ok()?))).collect();
+        let views: Vec<(String, View)> = wanted.filter_map(|(name, watched)| Some((name, watched.ok()?))).collect();
         if views.is_empty() && account.is_some() {
             return Err(missing());
         }
@@ -248,7 +247,7 @@ impl Ops {
     /// What keeps filebell from doing all its work, without names.
     pub fn impediments(&self) -> Vec<String> {
         let roots = self.0.served.get().map(|served| served.roots.all()).unwrap_or_default();
-        let unusable = roots.iter().filter(|(_, watched)| watched.view.is_err()).count();
+        let unusable = roots.iter().filter(|(_, watched)| watched.is_err()).count();
         let all = roots.len();
         let text = || format!("{unusable} of {all} roots cannot be watched; `filebell status` says why");
         (unusable > 0).then(text).into_iter().collect()
@@ -280,7 +279,7 @@ impl Ops {
         }
         gauges.roots.extend(["live", "polling", "degraded", "unusable"].map(|state| (state, 0)));
         for (_, watched) in self.0.served.get().map(|served| served.roots.all()).unwrap_or_default() {
-            let status = watched.view.ok().map(|view| view.status());
+            let status = watched.ok().map(|view| view.status());
             let state = status.as_ref().map_or("unusable", |status| state_of(&status.state).0);
             *gauges.roots.entry(state).or_default() += 1;
             if let Some(status) = status {
@@ -313,7 +312,7 @@ impl Ops {
             return Ok(report);
         };
         let watched = self.0.served.get().and_then(|served| served.roots.of(&account.name));
-        let view = watched.as_ref().and_then(|watched| watched.view.clone().ok());
+        let view = watched.as_ref().and_then(|watched| watched.clone().ok());
         report.account = Some(account.name.clone());
         report.ignored_by = view.as_ref().and_then(|view| view.ignored(&path));
         report.source = watched.as_ref().map(seen_how);
@@ -361,7 +360,7 @@ impl Ops {
         };
         let Some(served) = self.0.served.get() else { return Some(report) };
         report.reason = Some("it was added a moment ago".to_owned());
-        match served.roots.of(&account.name).map(|watched| watched.view) {
+        match served.roots.of(&account.name) {
             None => (),
             Some(Err(why)) => (report.state, report.reason) = ("unusable".to_owned(), Some(why)),
             Some(Ok(view)) => report.fill(view.status()),
@@ -489,7 +488,7 @@ fn state_of(state: &RootState) -> (&'static str, Option<&str>) {
 }
 
 fn seen_how(watched: &Watched) -> String {
-    match &watched.view {
+    match watched {
         Err(why) => format!("unusable: {why}"),
         Ok(view) => {
             let status = view.status();

@@ -17,7 +17,6 @@ use sha2::{Digest, Sha256};
 
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError, SageX3Settings};
 use crate::beneath::{Root, is_absence};
-use crate::metrics::Found;
 use crate::store::{Account, Changes, ChangesOf};
 
 /// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
@@ -80,6 +79,13 @@ pub struct OpenFile {
     pub stored: Option<StoredFile>,
     /// Its path.
     pub path: FilePath,
+}
+
+impl OpenFile {
+    /// What changes when the file's content changes, without quotes.
+    pub fn tag(&self, inode: u64, size: u64, mtime_ns: i64, ctime_ns: i64) -> String {
+        tag(self.stored.as_ref(), inode, size, mtime_ns, ctime_ns)
+    }
 }
 
 impl Ops {
@@ -293,7 +299,6 @@ impl Ops {
             user: caller.application.name.clone(),
         };
         self.0.journal.record(vec![gone]).await?;
-        self.0.journal.metrics().arrived(SourceKind::Upload, Found::Request, 1);
         Ok(())
     }
 

@@ -1,19 +1,12 @@
 //! The watched roots as they run now, for whoever asks how they are.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::folder::View;
 
-/// One account's root.
-#[derive(Clone)]
-pub struct Watched {
-    /// The directory.
-    pub root: PathBuf,
-    /// The running source; or why there is none.
-    pub view: Result<View, String>,
-}
+/// One account's root: its running source, or why there is none.
+pub type Watched = Result<View, String>;
 
 /// The roots by the name of their account: written by the app, read by whoever asks. Cheap to clone.
 #[derive(Clone, Default)]

@@ -12,7 +12,9 @@
 mod cli;
 mod clients;
 mod house;
+mod observe;
 mod promise;
 mod readme;
 mod receiver;
 mod sagex3_app;
+mod size;

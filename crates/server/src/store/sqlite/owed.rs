@@ -205,7 +205,8 @@ impl SqliteStore {
     ) -> Result<Vec<Notification>, StoreError> {
         self.read(move |connection, _| {
             let mut select = connection.prepare_cached(&format!(
-                "SELECT {NOTIFICATION_COLUMNS} FROM notification WHERE subscription = ?1 ORDER BY id DESC LIMIT ?2"
+                "SELECT {NOTIFICATION_COLUMNS} FROM notification WHERE subscription = ?1
+                 ORDER BY last_seq DESC, id DESC LIMIT ?2"
             ))?;
             let rows = select.query_map(params![subscription.get(), limit], |row| Ok(notification(row)))?;
             rows.map(|row| row?).collect()
@@ -389,9 +390,10 @@ fn plan_next(
     apply(transaction, leases, claimed.subscription, &change, now)?;
     write_ledger(transaction, claimed.subscription, &ledger)?;
     if settled == Settled::Delivered {
+        // Named, for the planner may take the index over all that ever was.
         transaction
             .prepare_cached(
-                "UPDATE notification SET state = 'superseded', body = NULL
+                "UPDATE notification INDEXED BY notification_dead SET state = 'superseded', body = NULL
                  WHERE subscription = ?1 AND state = 'dead' AND last_seq <= ?2",
             )?
             .execute(params![claimed.subscription.get(), claimed.last.seq.get()])?;
