@@ -1,6 +1,6 @@
 //! A fact of the journal, and how a claim becomes one.
 
-use crate::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, SourceKind, Version, word};
+use crate::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version, word};
 use crate::id::{AccountId, EventId, FileId, Seq};
 use crate::path::FilePath;
 use crate::time::TimestampMs;
@@ -62,8 +62,8 @@ pub struct StoredFile {
     pub path: FilePath,
     /// As it stood when it was last read.
     pub fingerprint: Fingerprint,
-    /// Its content.
-    pub version: Version,
+    /// Its content; `None` for a file that was in a new root before and has not been read since.
+    pub version: Option<Version>,
     /// When its newest content (or its newest place) was recorded.
     pub arrived_at: TimestampMs,
     /// Who wrote that.
@@ -86,6 +86,9 @@ pub enum Verdict {
 /// Judges a claim against the row stored at its path, or, where there is none, the row stored at `moved_from`.
 ///
 /// The comparison is with the stored row, not with history: contents A, B, A are three arrivals.
+///
+/// A row without a version is of a file that was never read. Another inode, size or time of last change is news then,
+/// also if it was only touched: that the content is the old one cannot be proved, and nothing may be missed.
 pub fn judge(arrival: &Arrival, at_path: Option<&StoredFile>, at_moved_from: Option<&StoredFile>) -> Verdict {
     match (&arrival.claim, at_path.or(at_moved_from)) {
         (Claim::Gone, _) => match at_path {
@@ -97,11 +100,11 @@ pub fn judge(arrival: &Arrival, at_path: Option<&StoredFile>, at_moved_from: Opt
             Announce::Baseline => Verdict::Baseline,
         },
         (Claim::Present(present), Some(stored)) => {
-            if stored.version.sha256 != present.version.sha256 || stored.version.size != present.version.size {
+            if !same_content(stored, present) {
                 Verdict::News(EventKind::Updated)
             } else if stored.path != arrival.path {
                 Verdict::News(EventKind::Moved)
-            } else if stored.fingerprint == present.fingerprint {
+            } else if stored.fingerprint == present.fingerprint && stored.version.is_some() {
                 Verdict::Nothing
             } else {
                 Verdict::Refresh
@@ -110,10 +113,19 @@ pub fn judge(arrival: &Arrival, at_path: Option<&StoredFile>, at_moved_from: Opt
     }
 }
 
+fn same_content(stored: &StoredFile, present: &Present) -> bool {
+    match &stored.version {
+        Some(version) => (version.sha256, version.size) == (present.version.sha256, present.version.size),
+        None => {
+            let (old, new) = (&stored.fingerprint, &present.fingerprint);
+            old.same_inode(new) && (old.size, old.mtime_ns) == (new.size, new.mtime_ns)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arrival::Present;
 
     const PRINT: Fingerprint = Fingerprint { dev: 1, inode: 2, birth_ns: Some(3), size: 1, mtime_ns: 4, ctime_ns: 5 };
 
@@ -131,7 +143,7 @@ mod tests {
             account: AccountId::new(1),
             path: path(at),
             fingerprint: PRINT,
-            version: version(content),
+            version: Some(version(content)),
             arrived_at: TimestampMs::ZERO,
             user: "alice".into(),
         }
@@ -168,6 +180,31 @@ mod tests {
             Verdict::News(EventKind::Updated),
             "a change against a stored row is news however it was found"
         );
+    }
+
+    #[test]
+    fn a_file_that_was_never_read_is_the_same_as_long_as_inode_size_and_mtime_are() {
+        let unread = StoredFile { version: None, ..stored("/a", 1) };
+        let judged = |at: &str, print: Fingerprint| {
+            let mut arrival = seen(at, 9, Announce::News);
+            if let Claim::Present(present) = &mut arrival.claim {
+                present.fingerprint = print;
+            }
+            let row = Some(&unread);
+            if at == "/a" { judge(&arrival, row, None) } else { judge(&arrival, None, row) }
+        };
+        let changed = Fingerprint { ctime_ns: 6, ..PRINT };
+        assert_eq!(judged("/a", PRINT), Verdict::Refresh, "its version is learned");
+        assert_eq!(judged("/a", changed), Verdict::Refresh);
+        assert_eq!(judged("/b", changed), Verdict::News(EventKind::Moved));
+        for other in [
+            Fingerprint { mtime_ns: 7, ..changed },
+            Fingerprint { size: 7, ..changed },
+            Fingerprint { inode: 7, ..changed },
+            Fingerprint { birth_ns: Some(7), ..changed },
+        ] {
+            assert_eq!(judged("/a", other), Verdict::News(EventKind::Updated), "{other:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::{Commit, Found, Metrics};
 use crate::seams::Seams;
-pub use crate::store::{Asked, Known, Recorded, RootState};
+pub use crate::store::{Asked, Known, Recorded, RootState, Seen};
 use crate::store::{Store, StoreError};
 
 /// At most this many arrivals are committed together.
@@ -80,20 +80,26 @@ impl Journal {
         self.advanced.clone()
     }
 
-    /// What the journal last said of each path, in their order.
-    pub async fn known(&self, account: AccountId, asked: Vec<Asked>) -> Result<Vec<Known>, JournalError> {
-        Ok(self.store.known(account, asked).await?)
+    /// Remembers files that were in a new root before, unread, where nothing is known yet. Tells nobody.
+    pub async fn remember(&self, account: AccountId, seen: Vec<Seen>, user: String) -> Result<(), JournalError> {
+        Ok(self.store.remember(account, seen, user, self.seams.now()).await?)
     }
 
-    /// At most `limit` files in byte order of their paths, after `after`, below the directory `below`.
-    pub async fn files(
+    /// What the journal last said of each path, in their order. Reads on the calling thread: for threads of their own.
+    pub fn known(&self, account: AccountId, asked: &[Asked]) -> Result<Vec<Known>, JournalError> {
+        Ok(self.store.known_here(account, asked)?)
+    }
+
+    /// At most `limit` files in byte order of their paths, after `after`, below the directory `below`. Reads on
+    /// the calling thread: for threads of their own.
+    pub fn files(
         &self,
         account: AccountId,
-        below: Option<FilePath>,
-        after: Option<FilePath>,
+        below: Option<&FilePath>,
+        after: Option<&FilePath>,
         limit: u32,
     ) -> Result<Vec<StoredFile>, JournalError> {
-        Ok(self.store.files(account, below, after, limit).await?)
+        Ok(self.store.files_here(account, below, after, limit)?)
     }
 
     /// The state of an account's root; made now when it is asked for the first time.

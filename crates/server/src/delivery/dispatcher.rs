@@ -241,6 +241,7 @@ impl Driver {
         if self.shared.store_fails.load(Ordering::Relaxed) {
             return Ok(IDLE_MAX);
         }
+        self.claim_just_due().await;
         let mut due = self.shared.store.due().await?;
         if due.iter().any(|(id, _)| self.shared.active(*id).is_none()) {
             self.refresh().await?;
@@ -262,6 +263,15 @@ impl Driver {
             more |= join_all(calls).await.contains(&true);
         }
         Ok(if more { Duration::ZERO } else { later.map_or(IDLE_MAX, |later| later.min(IDLE_MAX)) })
+    }
+
+    /// What was recorded a moment ago is claimed at once; the look at all that is due comes after, and is waited for by
+    /// nobody.
+    async fn claim_just_due(&mut self) {
+        let just_due = self.shared.store.just_due();
+        let some = just_due.iter().take(CLAIMS_AT_ONCE_MAX);
+        let calls: Vec<_> = some.filter_map(|id| self.prepare(*id)).map(Call::make).collect();
+        join_all(calls).await;
     }
 
     /// A call on the store for what a subscription has due, if there is room for it.

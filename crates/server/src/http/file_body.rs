@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
+use filebell_core::arrival::Version;
 use filebell_core::event::StoredFile;
 use headers::{
     AcceptRanges, ContentLength, ContentRange, ContentType, ETag, HeaderMapExt, IfModifiedSince, IfNoneMatch, IfRange,
@@ -27,7 +28,7 @@ pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap)
     let size = metadata.len();
     let stored = as_stored(&open, &metadata);
     let etag = etag(&open, &metadata)?;
-    let checksum = stored.and_then(checksum);
+    let checksum = stored.and_then(|stored| stored.version.as_ref()).and_then(checksum);
     let modified = LastModified::from(last_modified(&metadata));
     let mut response = Response::new(Body::empty());
     let answered = response.headers_mut();
@@ -107,8 +108,8 @@ fn etag(open: &OpenFile, metadata: &std::fs::Metadata) -> Result<ETag, OpsError>
 }
 
 /// Says what the bytes are, so that whoever fetches them can check.
-fn checksum(stored: &StoredFile) -> Option<HeaderValue> {
-    let (sha256, md5) = (hex::encode(stored.version.sha256), hex::encode(stored.version.md5));
+fn checksum(version: &Version) -> Option<HeaderValue> {
+    let (sha256, md5) = (hex::encode(version.sha256), hex::encode(version.md5));
     HeaderValue::try_from(format!("SHA256:{sha256} MD5:{md5}")).ok()
 }
 

@@ -72,7 +72,7 @@ impl Entry {
         let stored = self.stored.as_ref()?;
         let property = self.properties.iter().find(|property| property.name == CHECKSUM_PROPERTY)?;
         let (of, checksum) = property.value.split_once(' ')?;
-        (of == hex::encode(stored.version.sha256)).then_some(checksum)
+        (of == hex::encode(stored.version?.sha256)).then_some(checksum)
     }
 }
 
@@ -418,10 +418,12 @@ fn piece(transfer: &[u8], name: &[u8]) -> Result<FilePath, OpsError> {
 }
 
 /// Where a file lies now, told as a move of what it was; the old place is told as gone if another file came there.
+/// What was never read is left to the source, which reads it and tells the move then.
 fn moved(caller: &AccountCaller, row: &StoredFile, to: FilePath, look: Look) -> Vec<Arrival> {
+    let Some(version) = row.version else { return Vec::new() };
     let present = Present {
         fingerprint: look.print,
-        version: row.version,
+        version,
         completeness: Completeness::Renamed,
         moved_from: Some(row.path.clone()),
         announce: Announce::News,

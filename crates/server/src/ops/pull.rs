@@ -1,15 +1,19 @@
 //! The pull side: what changed, the detail of a notification, the listing, the bytes, the delete.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
-use filebell_core::arrival::{Arrival, Claim, SourceKind};
+use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
 use filebell_core::event::{Event, StoredFile};
 use filebell_core::id::{Cursor, NotificationId};
 use filebell_core::path::FilePath;
 use filebell_core::subscription::{Customer, Protocol};
 use filebell_core::time::{TimestampMs, TimestampSecs};
+use md5::Md5;
+use sha2::{Digest, Sha256};
 
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError, SageX3Settings};
 use crate::beneath::{Root, is_absence};
@@ -21,6 +25,8 @@ const SCOPE_DELIVERY: &str = "api.dataDelivery";
 const DETAIL_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Events in one answer at most.
 const CHANGES_MAX: u32 = 1000;
+/// Read and hashed at a time.
+const READ_BYTES: usize = 256 * 1024;
 /// How long an answer with no news is held back at most.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -57,8 +63,9 @@ pub struct NotificationDetail {
 /// One page of a folder's files.
 #[derive(Debug, Clone)]
 pub struct FolderPage {
-    /// The files, in byte order of their paths.
-    pub files: Vec<StoredFile>,
+    /// The files with their content, in byte order of their paths. A file that is gone or being changed and was never
+    /// read before is left out: the journal will tell what became of it.
+    pub files: Vec<(StoredFile, Version)>,
     /// Whether another page follows.
     pub more: bool,
 }
@@ -194,7 +201,36 @@ impl Ops {
         if let Some(last) = files.last().filter(|_| more) {
             self.0.pages.note(grant, folder, page, last.path.clone(), now);
         }
+        let files = self.with_versions(&caller.account, files).await?;
         Ok(FolderPage { files, more })
+    }
+
+    /// Files with their versions. What a new root came with was never read: that is done now, and remembered.
+    async fn with_versions(
+        &self,
+        account: &Account,
+        files: Vec<StoredFile>,
+    ) -> Result<Vec<(StoredFile, Version)>, OpsError> {
+        let (mut known, mut learned) = (Vec::new(), Vec::new());
+        for file in files {
+            if let Some(version) = file.version {
+                known.push((file, version));
+                continue;
+            }
+            let (root, unread) = (root_of(account)?, file.clone());
+            match blocking(move || read_version(&root, &unread)).await {
+                Ok(Some(version)) => {
+                    learned.push(as_read(&file, version));
+                    known.push((file, version));
+                }
+                Ok(None) => (),
+                Err(error) => {
+                    tracing::debug!(path = %file.path.to_text(), %error, "a file is left out of a listing");
+                }
+            }
+        }
+        self.0.journal.record(learned).await?;
+        Ok(known)
     }
 
     /// Counts a call of an application against its quota of the day.
@@ -318,6 +354,61 @@ pub(super) fn granted_folder(caller: &ApplicationCaller, folder: &str, scope: &s
     Ok(FilePath::from_bytes(format!("/{folder}").as_bytes())?)
 }
 
+/// Reads a file for its version; `None` if it is not, or does not stay, what is stored of it.
+fn read_version(root: &Path, stored: &StoredFile) -> io::Result<Option<Version>> {
+    let mut file = Root::open(root)?.open_file(&stored.path)?;
+    if !stands_as(&stored.fingerprint, &file.metadata()?) {
+        return Ok(None);
+    }
+    let (mut sha256, mut md5) = (Sha256::new(), Md5::new());
+    let mut chunk = vec![0; READ_BYTES];
+    let mut left = stored.fingerprint.size;
+    loop {
+        let count = file.read(&mut chunk)?;
+        let bytes = chunk.get(..count).unwrap_or_default();
+        // One that grows without end is not read without end.
+        let Some(rest) = left.checked_sub(count as u64) else { return Ok(None) };
+        if count == 0 {
+            break;
+        }
+        left = rest;
+        sha256.update(bytes);
+        md5.update(bytes);
+    }
+    let version =
+        Version { sha256: sha256.finalize().into(), md5: md5.finalize().into(), size: stored.fingerprint.size };
+    Ok(stands_as(&stored.fingerprint, &file.metadata()?).then_some(version))
+}
+
+/// Whether an open file still looks as it did.
+fn stands_as(print: &Fingerprint, now: &std::fs::Metadata) -> bool {
+    let nanoseconds = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
+    (print.inode, print.size, print.mtime_ns, print.ctime_ns)
+        == (
+            now.ino(),
+            now.len(),
+            nanoseconds(now.mtime(), now.mtime_nsec()),
+            nanoseconds(now.ctime(), now.ctime_nsec()),
+        )
+}
+
+/// The claim that a file is still the one that is stored, and has this content.
+fn as_read(file: &StoredFile, version: Version) -> Arrival {
+    Arrival {
+        account: file.account,
+        path: file.path.clone(),
+        claim: Claim::Present(Present {
+            fingerprint: file.fingerprint,
+            version,
+            completeness: Completeness::QuietPeriod,
+            moved_from: None,
+            announce: Announce::Baseline,
+        }),
+        source: SourceKind::Folder,
+        user: file.user.clone(),
+    }
+}
+
 /// Whether there is no such file, or a link, a directory or a device stands in its place.
 fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || rustix::io::Errno::from_io_error(error).is_some_and(is_absence)
@@ -326,12 +417,12 @@ fn is_absent(error: &io::Error) -> bool {
 /// What changes when a file's content changes, without quotes: the content's own where the file still is what the
 /// journal read, else one of its number, size and time. A file that is opened is answered with the same.
 pub(super) fn tag(stored: Option<&StoredFile>, inode: u64, size: u64, mtime_ns: i64, ctime_ns: i64) -> String {
-    let as_stored = stored.filter(|stored| {
+    let version = stored.filter(|stored| {
         let print = &stored.fingerprint;
         (print.inode, print.size, print.mtime_ns, print.ctime_ns) == (inode, size, mtime_ns, ctime_ns)
     });
-    match as_stored {
-        Some(stored) => hex::encode(stored.version.md5),
+    match version.and_then(|stored| stored.version) {
+        Some(version) => hex::encode(version.md5),
         None => {
             let (secs, nanos) = (ctime_ns.div_euclid(1_000_000_000), ctime_ns.rem_euclid(1_000_000_000));
             format!("{inode:x}-{size:x}-{secs:x}.{nanos:x}")

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use filebell_core::arrival::Arrival;
+use filebell_core::arrival::{Arrival, Fingerprint};
 use filebell_core::event::{Event, EventKind, StoredFile};
 use filebell_core::id::{
     AccountId, ApplicationId, Cursor, EventId, FileId, GrantId, NotificationId, Seq, SubscriptionId,
@@ -368,6 +368,15 @@ pub struct Asked {
     pub inode: Option<u64>,
 }
 
+/// A file as a scan saw it, without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Where it lies.
+    pub path: FilePath,
+    /// As it stood.
+    pub fingerprint: Fingerprint,
+}
+
 /// What is known of a path that was asked about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
@@ -527,9 +536,28 @@ impl Store {
         dispatch!(self, file_at(account, path))
     }
 
+    /// Writes rows without a version for files that were in a new root before, where there are no rows yet. Tells
+    /// nobody.
+    pub async fn remember(
+        &self,
+        account: AccountId,
+        seen: Vec<Seen>,
+        user: String,
+        now: TimestampMs,
+    ) -> Result<(), StoreError> {
+        dispatch!(self, remember(account, seen, user, now))
+    }
+
     /// What is known of each path, in their order.
     pub async fn known(&self, account: AccountId, asked: Vec<Asked>) -> Result<Vec<Known>, StoreError> {
-        dispatch!(self, known(account, asked))
+        self.beside(move |store| store.known_here(account, &asked)).await
+    }
+
+    /// As [`Store::known`], on the calling thread: for threads of their own, which it saves two changes of thread.
+    pub fn known_here(&self, account: AccountId, asked: &[Asked]) -> Result<Vec<Known>, StoreError> {
+        match self {
+            Self::Sqlite(engine) => engine.known(account, asked),
+        }
     }
 
     /// At most `limit` files of an account in byte order of their paths, after `after`, below the directory `below`.
@@ -540,7 +568,20 @@ impl Store {
         after: Option<FilePath>,
         limit: u32,
     ) -> Result<Vec<StoredFile>, StoreError> {
-        dispatch!(self, files(account, below, after, limit))
+        self.beside(move |store| store.files_here(account, below.as_ref(), after.as_ref(), limit)).await
+    }
+
+    /// As [`Store::files`], on the calling thread: for threads of their own.
+    pub fn files_here(
+        &self,
+        account: AccountId,
+        below: Option<&FilePath>,
+        after: Option<&FilePath>,
+        limit: u32,
+    ) -> Result<Vec<StoredFile>, StoreError> {
+        match self {
+            Self::Sqlite(engine) => engine.files(account, below, after, limit),
+        }
     }
 
     /// At most `limit` files below the directory `below` in byte order of their paths, leaving out the first `skip`.
@@ -694,6 +735,14 @@ impl Store {
 
     // --- what is owed
 
+    /// Takes the subscriptions that `record` has made something due for since the last call. Only a shortcut: all that
+    /// is due is found by [`Store::due`], and of these nothing may be due any more.
+    pub fn just_due(&self) -> Vec<SubscriptionId> {
+        match self {
+            Self::Sqlite(engine) => engine.just_due(),
+        }
+    }
+
     /// Active subscriptions that are owed something, each with the time the first of it is due.
     pub async fn due(&self) -> Result<Vec<(SubscriptionId, TimestampMs)>, StoreError> {
         dispatch!(self, due())
@@ -770,6 +819,16 @@ impl Store {
     /// A number that changes whenever another process has written accounts, applications or subscriptions.
     pub async fn revision(&self) -> Result<i64, StoreError> {
         dispatch!(self, revision())
+    }
+
+    /// Runs what blocks on a helping thread.
+    async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        let working = tokio::task::spawn_blocking(move || work(&store));
+        working.await.map_err(|error| StoreError::Engine(Box::new(error)))?
     }
 
     /// A key for one purpose, that nobody learns from the key of another.

@@ -215,15 +215,48 @@ async fn rows_come_back_as_they_went_in() {
     bench.record(7, vec![arrival.clone()]).await;
     let Claim::Present(present) = &arrival.claim else { panic!() };
     let stored = bench.store.file_at(bench.account, odd.clone()).await.unwrap().unwrap();
-    assert_eq!((stored.fingerprint, stored.version), (present.fingerprint, present.version));
+    assert_eq!((stored.fingerprint, stored.version), (present.fingerprint, Some(present.version)));
     let asked = |path, inode| Asked { path, inode };
     let asked = vec![asked(odd.clone(), Some(7)), asked(path("/elsewhere"), Some(7)), asked(path("/none"), None)];
-    let known = bench.store.known(bench.account, asked).await.unwrap();
+    let known = bench.store.known_here(bench.account, &asked).unwrap();
     let here = Known { row: Some(stored.clone()), kin: vec![stored.clone()] };
     assert_eq!(known, [here, Known { row: None, kin: vec![stored] }, Known::default()]);
     let event = bench.store.changes(ChangesOf::default(), Cursor::after(Seq::ZERO), 1).await.unwrap().events.remove(0);
     assert_eq!((event.path, event.version, event.recorded_at), (odd, Some(present.version), at(7)));
     assert_eq!((event.mtime_ms, event.completeness), (Some(1), Some(Completeness::Leased)));
+}
+
+#[tokio::test]
+async fn what_is_remembered_unread_overwrites_nothing_and_is_told_to_nobody() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.arrive(1, "/known").await;
+    let known = bench.store.file_at(bench.account, path("/known")).await.unwrap();
+    let Claim::Present(present) = bench.seen("/x", 1).claim else { panic!() };
+    let seen = ["/known", "/old"].map(|name| Seen { path: path(name), fingerprint: present.fingerprint });
+    for secs in [2, 3] {
+        bench.store.remember(bench.account, seen.to_vec(), "test2".into(), at(secs)).await.unwrap();
+    }
+    assert_eq!(bench.store.file_at(bench.account, path("/known")).await.unwrap(), known);
+    let old = bench.store.file_at(bench.account, path("/old")).await.unwrap().unwrap();
+    assert_eq!((old.version, old.fingerprint, old.arrived_at), (None, present.fingerprint, at(2)));
+    assert_eq!((bench.events().await.len(), bench.claim(4, subscription).await.len()), (1, 1));
+
+    bench.record(5, vec![bench.seen_as("/old", 1, Announce::Baseline, None)]).await;
+    let read = bench.store.file_at(bench.account, path("/old")).await.unwrap().unwrap();
+    assert_eq!((read.version, read.arrived_at), (Some(present.version), at(2)), "its content is learned in silence");
+    assert_eq!(bench.events().await.len(), 1);
+}
+
+#[tokio::test]
+async fn who_was_made_due_is_said_once() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    assert_eq!(bench.store.just_due(), []);
+    bench.arrive(1, "/a").await;
+    assert_eq!(bench.store.just_due(), [subscription]);
+    assert_eq!(bench.store.just_due(), []);
+    assert_eq!(bench.claim(1, subscription).await.len(), 1, "it is due all the same");
 }
 
 #[tokio::test]
@@ -234,10 +267,16 @@ async fn files_are_listed_in_byte_order_below_their_directory_only() {
     let texts =
         |files: Vec<StoredFile>| -> Vec<String> { files.iter().map(|file| file.path.to_text().into_owned()).collect() };
     let below = || Some(path("/S"));
-    assert_eq!(texts(bench.store.files(bench.account, below(), None, 10).await.unwrap()), ["/S/10", "/S/2", "/S/a/b"]);
-    assert_eq!(texts(bench.store.files(bench.account, below(), Some(path("/S/10")), 1).await.unwrap()), ["/S/2"]);
+    assert_eq!(
+        texts(bench.store.files_here(bench.account, below().as_ref(), None, 10).unwrap()),
+        ["/S/10", "/S/2", "/S/a/b"]
+    );
+    assert_eq!(
+        texts(bench.store.files_here(bench.account, below().as_ref(), Some(&path("/S/10")), 1).unwrap()),
+        ["/S/2"]
+    );
     assert_eq!(texts(bench.store.files_page(bench.account, path("/S"), 2, 10).await.unwrap()), ["/S/a/b"]);
-    assert_eq!(texts(bench.store.files(bench.account, None, None, 2).await.unwrap()), ["/S-1/x", "/S/10"]);
+    assert_eq!(texts(bench.store.files_here(bench.account, None, None, 2).unwrap()), ["/S-1/x", "/S/10"]);
 }
 
 #[tokio::test]

@@ -79,6 +79,32 @@ fn a_file_is_told_by_nextcloud_verified_pulled_and_downloaded() {
 }
 
 #[test]
+fn what_was_there_before_is_listed_with_its_checksum_though_it_was_never_read() {
+    let receiver = Receiver::start();
+    let mut house = House::new(&ledger(&receiver));
+    house.write("SEED/old.txt", "hello\n");
+    // The grain of the file system's clock must lie between what was there and the start.
+    std::thread::sleep(Duration::from_millis(50));
+    house.start();
+    house.write("SEED/new.txt", "new\n");
+    receiver.wait_for(1);
+    let by = token(&house);
+    let by = [("Authorization", by.as_str())];
+    for _ in 0..2 {
+        let listing = house.get("/v1/datadelivery/SEED", &by).json();
+        assert_eq!(listing["itemsCount"], 2);
+        assert_eq!(listing["items"][1]["key"], "old.txt");
+        assert_eq!(listing["items"][1]["checksum"], "\"b1946ac92492d2347c6235b4d2611184\"");
+    }
+    let download = house.get("/v1/datadelivery/SEED?filename=old.txt", &by);
+    let at = download.header("location").strip_prefix(&house.url("")).unwrap();
+    let download = house.get(at, &[]);
+    let sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+    assert!(download.header("oc-checksum").contains(sha256), "{} {:?}", download.status, download.headers);
+    assert_eq!(house.events().len(), 1, "nobody is told of it");
+}
+
+#[test]
 fn a_file_is_told_by_sagex3_verified_pulled_downloaded_and_deleted() {
     let receiver = Receiver::start();
     let house = House::open(&ledger(&receiver));

@@ -85,11 +85,11 @@ async fn list_or_download(
     let files: Vec<ListedFile<'_>> = page
         .files
         .iter()
-        .map(|file| ListedFile {
+        .map(|(file, version)| ListedFile {
             key: file.path.below_folder().unwrap_or_default(),
             last_modified: TimestampMs::from_millis(file.fingerprint.mtime_ms()),
-            md5: file.version.md5,
-            size: file.version.size,
+            md5: version.md5,
+            size: version.size,
         })
         .collect();
     let listing = sagex3::listing(&Page {

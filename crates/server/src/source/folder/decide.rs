@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
@@ -13,10 +12,10 @@ use md5::Md5;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use super::Shared;
 use super::dirty::{Dirt, Hint, Lane, Taken, VANISH_GRACE};
 use super::lease::{self, Lease};
 use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, links, look_at};
-use super::{Existing, Shared};
 use crate::journal::{Asked, JournalError, Known};
 use crate::metrics::Found;
 
@@ -37,9 +36,6 @@ const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long to wait after a failure at first, and at most.
 const FAILURE_WAIT_MIN: Duration = Duration::from_millis(250);
 const FAILURE_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How coarse the clock of a file system may be: a file changed this much before the root was first seen may have
-/// been changed after.
-const CLOCK_GRAIN_NS: i64 = 10_000_000;
 
 /// Decides dirty paths of a lane until all stops.
 pub(super) fn run(shared: &Arc<Shared>, lane: Lane) {
@@ -162,7 +158,7 @@ impl Decider<'_> {
                 Ok(Look::NoFile) | Err(_) => None,
             },
         });
-        self.shared.runtime.block_on(self.shared.journal.known(self.shared.account, asked.collect()))
+        self.shared.journal.known(self.shared.account, &asked.collect::<Vec<_>>())
     }
 
     fn decide(&mut self, root: &OpenRoot, taken: &mut Taken, look: Look, known: &Known) -> Result<Step, Errno> {
@@ -191,7 +187,11 @@ impl Decider<'_> {
     /// A path without a file is a deletion only with proof: it was seen to go, or it is missing from a directory of
     /// the very device it lay on (a disk that is not mounted deletes nothing).
     fn decide_absent(&self, root: &OpenRoot, taken: &mut Taken, row: Option<&StoredFile>) -> Result<Step, Errno> {
-        let Some(row) = row else { return Ok(Step::Silent) };
+        let Some(row) = row else {
+            // The first scan may have seen it, and have yet to write its row.
+            let scanning = taken.dirt.seen_vanish && self.shared.writes_baseline();
+            return Ok(if scanning { Step::Later(VANISH_GRACE) } else { Step::Silent });
+        };
         let gone_for = taken.dirt.gone_since.get_or_insert_with(Instant::now).elapsed();
         if gone_for < VANISH_GRACE {
             return Ok(Step::Later(VANISH_GRACE.saturating_sub(gone_for)));
@@ -258,15 +258,7 @@ impl Decider<'_> {
     /// What a new root came with is remembered, and told only if that is wanted: found by nothing but the first scan,
     /// and not changed since the root was first seen. The time of that change cannot be set by a writer.
     fn announce(&self, dirt: &Dirt, print: &Fingerprint) -> Announce {
-        let first_seen_ns = self.shared.first_seen_at.as_millis().saturating_mul(1_000_000);
-        let old = dirt.only_scanned
-            && !self.shared.baseline_done.load(Ordering::Relaxed)
-            && print.ctime_ns < first_seen_ns.saturating_sub(CLOCK_GRAIN_NS);
-        match self.shared.config.existing {
-            Existing::None if old => Announce::Baseline,
-            Existing::Since(time) if old && print.mtime_ms() < time.as_millis() => Announce::Baseline,
-            _ => Announce::News,
-        }
+        if dirt.only_scanned && self.shared.is_baseline(print) { Announce::Baseline } else { Announce::News }
     }
 
     /// Reads a file of `size` bytes; `None` if it has become shorter or longer, or all stops.
@@ -295,7 +287,7 @@ impl Decider<'_> {
     /// differ, all are looked at again.
     fn compare_names(&self, path: &FilePath, inode: u64) {
         let asked = Asked { path: path.clone(), inode: Some(inode) };
-        let known = self.shared.runtime.block_on(self.shared.journal.known(self.shared.account, vec![asked]));
+        let known = self.shared.journal.known(self.shared.account, &[asked]);
         let Ok(known) = known else { return self.shared.scan.request() };
         let rows: Vec<StoredFile> = known.into_iter().flat_map(|known| known.kin).collect();
         let differ = rows.iter().zip(rows.iter().skip(1)).any(|(one, other)| one.fingerprint != other.fingerprint);

@@ -10,6 +10,7 @@ use filebell_core::path::FilePath;
 use super::dir::Dir;
 use super::view::Waiting;
 use super::{locked, wait_until};
+use crate::journal::Seen;
 
 /// At most this many paths are kept; what comes on top is left to a scan.
 const PATHS_MAX: usize = 65_536;
@@ -268,6 +269,14 @@ impl Dirty {
     /// How many paths wait or are in hand.
     pub(super) fn len(&self) -> usize {
         self.state().entries.len()
+    }
+
+    /// Leaves what a scan has seen only where nothing else has marked it.
+    pub(super) fn retain_unmarked(&self, seen: &mut Vec<Seen>) {
+        let state = self.state();
+        if !state.entries.is_empty() {
+            seen.retain(|one| !state.entries.contains_key(&one.path));
+        }
     }
 
     /// What a path waits for, if it does.

@@ -24,6 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use filebell_core::arrival::Fingerprint;
 use filebell_core::id::AccountId;
 use filebell_core::time::TimestampMs;
 use rustix::io::Errno;
@@ -37,6 +38,10 @@ use crate::journal::{Journal, JournalError};
 use dirty::{Dirty, Lane};
 use root::Root;
 use status::Status;
+
+/// How coarse the clock of a file system may be: a file changed this much before the root was first seen may have
+/// been changed after.
+const CLOCK_GRAIN_NS: i64 = 10_000_000;
 
 /// How a tree is watched.
 #[derive(Debug, Clone)]
@@ -230,6 +235,22 @@ impl Shared {
         self.dirty.stop();
         self.scan.stop();
         self.watch.wake();
+    }
+
+    /// Whether a file that nothing but the first scan has found is what a new root came with and is not to be told.
+    fn is_baseline(&self, print: &Fingerprint) -> bool {
+        let first_seen_ns = self.first_seen_at.as_millis().saturating_mul(1_000_000);
+        let old = self.writes_baseline() && print.ctime_ns < first_seen_ns.saturating_sub(CLOCK_GRAIN_NS);
+        match self.config.existing {
+            Existing::None => old,
+            Existing::Since(time) => old && print.mtime_ms() < time.as_millis(),
+            Existing::All => false,
+        }
+    }
+
+    /// Whether the first scan may still find files that are not to be told.
+    fn writes_baseline(&self) -> bool {
+        self.config.existing != Existing::All && !self.baseline_done.load(Ordering::Relaxed)
     }
 
     fn is_stopped(&self) -> bool {

@@ -13,16 +13,19 @@ use filebell_core::event::StoredFile;
 use filebell_core::path::FilePath;
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use tokio::task::JoinHandle;
 
 use super::dir::Dir;
 use super::dirty::Hint;
 use super::root::{Look, OpenRoot, RootLost, is_absence, is_directory_in, look_in};
 use super::status::ScanProgress;
 use super::{Shared, locked, wait_until};
-use crate::journal::JournalError;
+use crate::journal::{JournalError, Seen};
 
 /// Rows asked for at a time.
 const PAGE_ROWS: u32 = 1000;
+/// Rows of a new root's old content written at a time.
+const BASELINE_ROWS: usize = 4096;
 /// So many missing paths are held back until all that is there has been seen, so that a move is seen as one.
 const MISSING_HELD_MAX: usize = 65_536;
 /// Directories kept open on the way down; deeper ones are opened again when their turn comes.
@@ -251,6 +254,7 @@ struct Scan<'a> {
     root: OpenRoot,
     rows: Rows,
     missing: Vec<FilePath>,
+    baseline: Baseline<'a>,
     progress: ScanProgress,
 }
 
@@ -267,11 +271,12 @@ impl<'a> Scan<'a> {
         let root = shared.root.open()?;
         let rows = Rows::new(below.as_ref().and_then(Dir::as_path));
         let progress = ScanProgress { running: true, ..ScanProgress::default() };
-        let mut scan = Self { shared, root, rows, missing: Vec::new(), progress };
+        let mut scan = Self { shared, root, rows, missing: Vec::new(), baseline: Baseline::new(shared), progress };
         if below.is_none() {
             shared.status.set(&shared.user, |conditions| conditions.unreadable = None);
         }
-        let answer = scan.walk(below.unwrap_or_else(Dir::root)).and_then(|()| scan.mark_missing());
+        let walked = scan.walk(below.unwrap_or_else(Dir::root));
+        let answer = walked.and_then(|()| scan.baseline.finish()).and_then(|()| scan.mark_missing());
         scan.progress.running = false;
         shared.status.scan(scan.progress);
         answer
@@ -372,6 +377,10 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         match FilePath::from_bytes(path) {
+            Ok(path) if row.is_none() && self.shared.is_baseline(&print) => {
+                self.progress.differing += 1;
+                self.baseline.push(Seen { path, fingerprint: print })
+            }
             Ok(path) => self.mark(path, Hint::Scanned),
             Err(error) => {
                 let path = String::from_utf8_lossy(path);
@@ -428,6 +437,53 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// What a new root came with: remembered in large batches, unread, while the scan goes on.
+struct Baseline<'a> {
+    shared: &'a Shared,
+    seen: Vec<Seen>,
+    /// The batch before, on its way into the journal.
+    writing: Option<JoinHandle<Result<(), JournalError>>>,
+}
+
+impl<'a> Baseline<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self { shared, seen: Vec::new(), writing: None }
+    }
+
+    fn push(&mut self, seen: Seen) -> Result<(), ScanError> {
+        self.seen.push(seen);
+        if self.seen.len() < BASELINE_ROWS { Ok(()) } else { self.write() }
+    }
+
+    /// Begins to write what has gathered. What the watch has heard of meanwhile is the decider's: it may be news, such
+    /// as the files of a directory that was moved in.
+    fn write(&mut self) -> Result<(), ScanError> {
+        self.wait()?;
+        self.shared.watch.wait_drained();
+        let mut seen = std::mem::take(&mut self.seen);
+        self.shared.dirty.retain_unmarked(&mut seen);
+        let (journal, account, user) = (self.shared.journal.clone(), self.shared.account, self.shared.user.clone());
+        self.writing = Some(self.shared.runtime.spawn(async move { journal.remember(account, seen, user).await }));
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), ScanError> {
+        match self.writing.take().map(|writing| self.shared.runtime.block_on(writing)) {
+            Some(Ok(written)) => Ok(written?),
+            // The runtime is going down.
+            Some(Err(_)) => Err(ScanError::Stopped),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), ScanError> {
+        if !self.seen.is_empty() {
+            self.write()?;
+        }
+        self.wait()
+    }
+}
+
 /// The stored rows of a tree in byte order of their paths, a page at a time.
 struct Rows {
     below: Option<FilePath>,
@@ -451,8 +507,8 @@ impl Rows {
         wanted: impl FnOnce(&StoredFile) -> bool,
     ) -> Result<Option<StoredFile>, JournalError> {
         if self.page.is_empty() && !self.ended {
-            let files = shared.journal.files(shared.account, self.below.clone(), self.after.clone(), PAGE_ROWS);
-            self.page = shared.runtime.block_on(files)?.into();
+            let files = shared.journal.files(shared.account, self.below.as_ref(), self.after.as_ref(), PAGE_ROWS);
+            self.page = files?.into();
             match self.page.back() {
                 Some(last) => self.after = Some(last.path.clone()),
                 None => self.ended = true,

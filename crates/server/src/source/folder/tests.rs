@@ -815,11 +815,41 @@ async fn after_any_turmoil_the_journal_says_what_is_there_without_a_scan() {
         let mut there = Vec::new();
         contents(house.root.path(), house.root.path(), &mut there);
         there.sort();
-        let known = house.journal.files(house.account, None, None, 10_000).await.unwrap();
+        let known = house.journal.files(house.account, None, None, 10_000).unwrap();
         let known: Vec<_> =
-            known.iter().map(|file| (file.path.relative().to_vec(), file.version.sha256.to_vec())).collect();
+            known.iter().map(|file| (file.path.relative().to_vec(), file.version.unwrap().sha256.to_vec())).collect();
         assert_eq!(known, there, "seed {seed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_new_root_came_with_is_remembered_without_being_read() {
+    let mut house = House::built(FolderConfig { existing: Existing::None, ..config() }).await;
+    for name in ["a", "b", "c", "d"] {
+        house.write(name, "old");
+    }
+    // More than any machine reads in a test.
+    File::create(house.at("huge")).unwrap().set_len(1 << 40).unwrap();
+    let kept = fs::metadata(house.at("b")).unwrap().modified().unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    house.start_at_once().await;
+    house.until("the baseline", |house| house.folder().shared.baseline_done.load(Ordering::Relaxed)).await;
+    let rows = || house.journal.files(house.account, None, None, 10).unwrap();
+    assert_eq!(rows().len(), 5);
+    assert!(rows().iter().all(|row| row.version.is_none()));
+    assert_eq!(house.told().await, [""; 0]);
+
+    house.write("a", "new");
+    fs::set_permissions(house.at("b"), PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(fs::metadata(house.at("b")).unwrap().modified().unwrap(), kept);
+    fs::rename(house.at("c"), house.at("e")).unwrap();
+    fs::remove_file(house.at("d")).unwrap();
+    let mut told = house.until_told(3).await;
+    told.sort();
+    assert_eq!(told, ["deleted /d", "moved /e 3 from /c", "updated /a 3"]);
+    let learned = || rows().into_iter().any(|row| row.path.relative() == b"b" && row.version.is_some());
+    house.until("the content behind a change of rights", |_| learned()).await;
+    assert_eq!(house.told().await.len(), 3, "that is silent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 
-use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, StoreError};
+use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, Seen, StoreError};
 use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, signed, stored_file};
 use super::{SqliteStore, WriterState, nextcloud, owed};
 use filebell_core::id::FreshIds;
@@ -46,31 +46,57 @@ impl SqliteStore {
         self.read(move |connection, _| file_at(connection, account, &path)).await
     }
 
-    pub(in crate::store) async fn known(
-        &self,
-        account: AccountId,
-        asked: Vec<Asked>,
-    ) -> Result<Vec<Known>, StoreError> {
-        self.read(move |connection, _| asked.iter().map(|asked| known(connection, account, asked)).collect()).await
+    pub(in crate::store) fn known(&self, account: AccountId, asked: &[Asked]) -> Result<Vec<Known>, StoreError> {
+        self.0.read(|connection| asked.iter().map(|asked| known(connection, account, asked)).collect())
     }
 
-    pub(in crate::store) async fn files(
+    pub(in crate::store) async fn remember(
         &self,
         account: AccountId,
-        below: Option<FilePath>,
-        after: Option<FilePath>,
+        seen: Vec<Seen>,
+        user: String,
+        now: TimestampMs,
+    ) -> Result<(), StoreError> {
+        self.write(move |transaction, _| {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO file (account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, arrived_at, user)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (account, path) DO NOTHING",
+            )?;
+            for Seen { path, fingerprint } in &seen {
+                insert.execute(params![
+                    account.get(),
+                    path.as_bytes(),
+                    signed(fingerprint.dev),
+                    signed(fingerprint.inode),
+                    fingerprint.birth_ns,
+                    signed(fingerprint.size),
+                    fingerprint.mtime_ns,
+                    fingerprint.ctime_ns,
+                    now.as_millis(),
+                    user
+                ])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(in crate::store) fn files(
+        &self,
+        account: AccountId,
+        below: Option<&FilePath>,
+        after: Option<&FilePath>,
         limit: u32,
     ) -> Result<Vec<StoredFile>, StoreError> {
-        let (first, end) = range(below.as_ref());
+        let (first, end) = range(below);
         let after = after.map_or(first.clone(), |after| first.max(after.as_bytes().to_vec()));
-        self.read(move |connection, _| {
+        self.0.read(|connection| {
             select_files(
                 connection,
                 "account = ?1 AND path > ?2 AND path < ?3 ORDER BY path LIMIT ?4",
                 params![account.get(), after, end, limit],
             )
         })
-        .await
     }
 
     pub(in crate::store) async fn files_page(

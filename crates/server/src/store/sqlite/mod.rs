@@ -136,19 +136,7 @@ impl SqliteStore {
         work: impl FnOnce(&Connection, &Inner) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let inner = self.0.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let idle = lock(&inner.readers).pop();
-            let connection = match idle {
-                Some(connection) => connection,
-                None => connect(&inner.path)?,
-            };
-            let result = work(&connection, &inner);
-            let mut readers = lock(&inner.readers);
-            if readers.len() < IDLE_READERS_MAX {
-                readers.push(connection);
-            }
-            result
-        });
+        let reading = tokio::task::spawn_blocking(move || inner.read(|connection| work(connection, &inner)));
         reading.await.map_err(|error| StoreError::Engine(Box::new(error)))?
     }
 
@@ -160,6 +148,23 @@ impl SqliteStore {
     /// Whether the store answers.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         self.read(|connection, _| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await
+    }
+}
+
+impl Inner {
+    /// Runs `work` on a reading connection, on the calling thread.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let idle = lock(&self.readers).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => connect(&self.path)?,
+        };
+        let result = work(&connection);
+        let mut readers = lock(&self.readers);
+        if readers.len() < IDLE_READERS_MAX {
+            readers.push(connection);
+        }
+        result
     }
 }
 

@@ -1,6 +1,6 @@
 //! What subscriptions are owed: made with the events, claimed, settled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ const ACTIVE: &str = "status = 'active' AND NOT EXISTS (SELECT 1 FROM consent JO
 pub(super) struct Leases {
     held: HashMap<SubscriptionId, Held>,
     last_token: u64,
+    /// For whom something was made due since anybody last asked.
+    just_due: BTreeSet<SubscriptionId>,
     /// The revision as of which the frontiers hold: another process may have made notifications due again.
     revision: Option<i64>,
 }
@@ -95,6 +97,10 @@ impl Leases {
 }
 
 impl SqliteStore {
+    pub(in crate::store) fn just_due(&self) -> Vec<SubscriptionId> {
+        std::mem::take(&mut lock(&self.0.leases).just_due).into_iter().collect()
+    }
+
     pub(in crate::store) async fn due(&self) -> Result<Vec<(SubscriptionId, TimestampMs)>, StoreError> {
         self.read(|connection, inner| {
             let mut subscriptions =
@@ -294,6 +300,7 @@ pub(super) fn note(
             }
         }
     }
+    lock(leases).just_due.insert(subscription.id);
     write_ledger(transaction, subscription.id, &ledger)
 }
 

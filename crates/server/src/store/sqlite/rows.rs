@@ -30,6 +30,10 @@ pub(super) fn corrupt<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     move |why| StoreError::Corrupt { what, why: why.into() }
 }
 
+fn version(sha256: Option<[u8; 32]>, md5: Option<[u8; 16]>, size: u64) -> Option<Version> {
+    sha256.zip(md5).map(|(sha256, md5)| Version { sha256, md5, size })
+}
+
 pub(super) fn stored_file(row: &Row<'_>) -> Result<StoredFile, StoreError> {
     let size = unsigned(row.get(6)?);
     Ok(StoredFile {
@@ -44,7 +48,7 @@ pub(super) fn stored_file(row: &Row<'_>) -> Result<StoredFile, StoreError> {
             mtime_ns: row.get(7)?,
             ctime_ns: row.get(8)?,
         },
-        version: Version { sha256: row.get(9)?, md5: row.get(10)?, size },
+        version: version(row.get(9)?, row.get(10)?, size),
         arrived_at: TimestampMs::from_millis(row.get(11)?),
         user: row.get(12)?,
     })

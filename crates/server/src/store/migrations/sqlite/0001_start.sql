@@ -89,8 +89,9 @@ CREATE TABLE file (
     size       INTEGER NOT NULL,
     mtime_ns   INTEGER NOT NULL,
     ctime_ns   INTEGER NOT NULL,
-    sha256     BLOB    NOT NULL,
-    md5        BLOB    NOT NULL,
+    -- NULL for a file that was in a new root before and has not been read since.
+    sha256     BLOB,
+    md5        BLOB,
     -- When its newest content was recorded; `recent` is answered from the index on it.
     arrived_at INTEGER NOT NULL,
     user       TEXT    NOT NULL,
