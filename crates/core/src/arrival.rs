@@ -169,6 +169,8 @@ pub struct Present {
 pub enum Announce {
     /// Tell it if it is news.
     News,
+    /// Tell it if it is news, and it was seen being written: of a file that was never read before, that is news.
+    Written,
     /// It was there before the root was watched: remember it, tell nobody.
     Baseline,
 }

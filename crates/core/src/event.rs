@@ -88,7 +88,8 @@ pub enum Verdict {
 /// The comparison is with the stored row, not with history: contents A, B, A are three arrivals.
 ///
 /// A row without a version is of a file that was never read. Another inode, size or time of last change is news then,
-/// also if it was only touched: that the content is the old one cannot be proved, and nothing may be missed.
+/// also if it was only touched: that the content is the old one cannot be proved, and nothing may be missed. So is
+/// writing that was seen, whatever the times were set back to.
 pub fn judge(arrival: &Arrival, at_path: Option<&StoredFile>, at_moved_from: Option<&StoredFile>) -> Verdict {
     match (&arrival.claim, at_path.or(at_moved_from)) {
         (Claim::Gone, _) => match at_path {
@@ -96,7 +97,7 @@ pub fn judge(arrival: &Arrival, at_path: Option<&StoredFile>, at_moved_from: Opt
             None => Verdict::Nothing,
         },
         (Claim::Present(present), None) => match present.announce {
-            Announce::News => Verdict::News(EventKind::Created),
+            Announce::News | Announce::Written => Verdict::News(EventKind::Created),
             Announce::Baseline => Verdict::Baseline,
         },
         (Claim::Present(present), Some(stored)) => {
@@ -118,7 +119,9 @@ fn same_content(stored: &StoredFile, present: &Present) -> bool {
         Some(version) => (version.sha256, version.size) == (present.version.sha256, present.version.size),
         None => {
             let (old, new) = (&stored.fingerprint, &present.fingerprint);
-            old.same_inode(new) && (old.size, old.mtime_ns) == (new.size, new.mtime_ns)
+            present.announce != Announce::Written
+                && old.same_inode(new)
+                && (old.size, old.mtime_ns) == (new.size, new.mtime_ns)
         }
     }
 }
@@ -197,6 +200,9 @@ mod tests {
         assert_eq!(judged("/a", PRINT), Verdict::Refresh, "its version is learned");
         assert_eq!(judged("/a", changed), Verdict::Refresh);
         assert_eq!(judged("/b", changed), Verdict::News(EventKind::Moved));
+        let written = seen("/a", 1, Announce::Written);
+        assert_eq!(judge(&written, Some(&unread), None), Verdict::News(EventKind::Updated));
+        assert_eq!(judge(&written, Some(&stored("/a", 1)), None), Verdict::Refresh, "what was read is compared");
         for other in [
             Fingerprint { mtime_ns: 7, ..changed },
             Fingerprint { size: 7, ..changed },

@@ -30,7 +30,7 @@ const LARGE_BYTES_MAX: u64 = 1 << 30;
 /// Read and hashed at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 /// How long to wait for a writer at first: CLOSE_WRITE is raised microseconds before the writer lets go.
-const BUSY_WAIT_MIN: Duration = Duration::from_micros(500);
+const BUSY_WAIT_MIN: Duration = Duration::from_micros(50);
 /// How long to wait for a writer at most. Its close is a hint that comes sooner.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long to wait after a failure at first, and at most.
@@ -216,7 +216,7 @@ impl Decider<'_> {
             return Ok(busy(&mut taken.dirt));
         }
         let announce = self.announce(&taken.dirt, &print);
-        if lease == Lease::Unavailable && announce == Announce::News {
+        if lease == Lease::Unavailable && announce != Announce::Baseline {
             let (seen, since) = *taken.dirt.standing.get_or_insert_with(|| (print, Instant::now()));
             if seen != print {
                 taken.dirt.standing = Some((print, Instant::now()));
@@ -258,7 +258,11 @@ impl Decider<'_> {
     /// What a new root came with is remembered, and told only if that is wanted: found by nothing but the first scan,
     /// and not changed since the root was first seen. The time of that change cannot be set by a writer.
     fn announce(&self, dirt: &Dirt, print: &Fingerprint) -> Announce {
-        if dirt.only_scanned && self.shared.is_baseline(print) { Announce::Baseline } else { Announce::News }
+        match dirt {
+            Dirt { only_scanned: true, .. } if self.shared.is_baseline(print) => Announce::Baseline,
+            Dirt { written: true, .. } => Announce::Written,
+            _ => Announce::News,
+        }
     }
 
     /// Reads a file of `size` bytes; `None` if it has become shorter or longer, or all stops.

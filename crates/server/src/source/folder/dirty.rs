@@ -61,6 +61,8 @@ pub(super) enum Lane {
 pub(super) struct Dirt {
     /// It was renamed to this name.
     pub(super) renamed: bool,
+    /// It was seen being written to.
+    pub(super) written: bool,
     /// Nothing but a scan, or a change of attributes, pointed at it.
     pub(super) only_scanned: bool,
     /// It was seen to be deleted or renamed away.
@@ -351,6 +353,7 @@ impl State {
 
 impl Dirt {
     fn note(&mut self, hint: Hint, now: Instant) {
+        self.written |= hint == Hint::Modified;
         match hint {
             Hint::Renamed => self.renamed = true,
             // Somebody writes under the final name: the rename no longer says that the file is whole.
@@ -370,6 +373,7 @@ impl Dirt {
     fn with(self, since: &Self) -> Self {
         Self {
             renamed: self.renamed || since.renamed,
+            written: self.written || since.written,
             only_scanned: self.only_scanned && since.only_scanned,
             seen_vanish: self.seen_vanish || since.seen_vanish,
             gone_since: self.gone_since.or(since.gone_since),
