@@ -16,7 +16,7 @@ use crate::sink::{Sink, bare_client, post};
 use crate::{percentile, row};
 
 pub(crate) async fn measure(dir: &Path, rate: u32, lasting: Duration) -> Result<()> {
-    let ours = filebell(dir, rate, lasting).await?;
+    let ours = filebell(dir, rate, lasting, "").await?;
     let floor = bare(dir, rate, lasting).await?;
     for (name, part) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
         let (ours, floor) = (percentile(&ours, part), percentile(&floor, part));
@@ -27,13 +27,69 @@ pub(crate) async fn measure(dir: &Path, rate: u32, lasting: Duration) -> Result<
     Ok(())
 }
 
-async fn filebell(dir: &Path, rate: u32, lasting: Duration) -> Result<Vec<Duration>> {
+/// (g) What a hanging and a dripping endpoint cost a healthy one beside them.
+pub(crate) async fn isolation(dir: &Path, rate: u32, lasting: Duration) -> Result<()> {
+    let alone = filebell(dir, rate, lasting, "").await?;
+    let (hanging, dripping) = (Bad::hanging().await?, Bad::dripping().await?);
+    let more: String = [("hanging", hanging.0), ("dripping", dripping.0)]
+        .map(|(name, address)| {
+            format!(
+                "[[subscriptions]]\nname = \"{name}\"\naccount = \"bench\"\nprotocol = \"standard\"\n\
+                 url = \"http://{address}/\"\nkey = \"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"\n"
+            )
+        })
+        .concat();
+    let beside = filebell(dir, rate, lasting, &more).await?;
+    for (name, part) in [("p50", 0.5), ("p99", 0.99)] {
+        let (beside, alone) = (percentile(&beside, part), percentile(&alone, part));
+        let ratio = beside.as_secs_f64() / alone.as_secs_f64();
+        let figure =
+            format!("(g) healthy endpoint beside a hanging and a dripping one / alone, {rate} files/s, {name}");
+        row(&figure, &format!("{beside:.2?}"), &format!("{alone:.2?}"), Some(ratio));
+    }
+    Ok(())
+}
+
+/// An endpoint that takes a connection and then does not do its part.
+struct Bad(std::net::SocketAddr);
+
+impl Bad {
+    /// Says nothing.
+    async fn hanging() -> Result<Self> {
+        Self::start(None).await
+    }
+
+    /// Answers one byte a second.
+    async fn dripping() -> Result<Self> {
+        Self::start(Some(Duration::from_secs(1))).await
+    }
+
+    async fn start(gap: Option<Duration>) -> Result<Self> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let Some(gap) = gap else { return std::future::pending().await };
+                    for byte in b"HTTP/1.1 204 No Content\r\n\r\n" {
+                        tokio::io::AsyncWriteExt::write_all(&mut stream, &[*byte]).await?;
+                        tokio::time::sleep(gap).await;
+                    }
+                    std::io::Result::Ok(())
+                });
+            }
+        });
+        Ok(Self(address))
+    }
+}
+
+async fn filebell(dir: &Path, rate: u32, lasting: Duration, more: &str) -> Result<Vec<Duration>> {
     let (root, data) = (tempfile::tempdir_in(dir)?, tempfile::tempdir_in(dir)?);
     let sink = Sink::start(true).await?;
     let server = Server::start(&format!(
         "data_dir = \"{}\"\n[egress]\nallow_networks = [\"127.0.0.0/8\"]\n[[accounts]]\nname = \"bench\"\n\
          root = \"{}\"\n[[subscriptions]]\nname = \"each\"\naccount = \"bench\"\nprotocol = \"standard\"\n\
-         url = \"{}\"\nkey = \"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"\n",
+         url = \"{}\"\nkey = \"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"\n{more}",
         data.path().display(),
         root.path().display(),
         sink.url("/")

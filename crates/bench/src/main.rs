@@ -19,7 +19,7 @@ use clap::Parser;
 /// Measures filebell beside the floors of this machine.
 #[derive(Parser)]
 struct Arguments {
-    /// Which of a (deliveries), b (latency), c (scan), d (pull), e (memory), f (start); all if none is named.
+    /// Which of a (deliveries), b (latency), c (scan), d (pull), e (memory), f (start), g (isolation); all if none is named.
     which: Vec<String>,
     /// A tenth of the sizes, for a first look.
     #[arg(long)]
@@ -66,6 +66,9 @@ fn main() -> Result<()> {
             for rate in [100, 1000] {
                 latency::measure(dir.path(), rate, sizes.latency_for).await?;
             }
+        }
+        if wants("g") {
+            latency::isolation(dir.path(), 100, sizes.latency_for).await?;
         }
         let mut scanned = None;
         if wants("c") || wants("e") || wants("f") {
