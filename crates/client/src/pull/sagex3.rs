@@ -6,6 +6,7 @@ use filebell_core::secret::Secret;
 use filebell_core::wire::percent_encode;
 use filebell_core::wire::sagex3::read::{Detail, ListedFile, Listing};
 use http::{HeaderValue, Method, StatusCode};
+use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
 
@@ -37,6 +38,13 @@ impl SageX3Client {
     pub async fn notification(&self, id: Uuid) -> Result<Detail, PullError> {
         let answer = self.get(&format!("notification/{id}")).await?;
         Ok(Detail::from_json(&answer)?)
+    }
+
+    /// The names of the folders that were granted.
+    pub async fn folders(&self) -> Result<Vec<String>, PullError> {
+        let folders: Folders = serde_json::from_slice(&self.get("folders").await?)
+            .map_err(|error| PullError::Answer(format!("the list of folders cannot be read: {error}")))?;
+        Ok(folders.folders.into_iter().map(|folder| folder.name).collect())
     }
 
     /// The most pages of a listing that are asked for.
@@ -90,6 +98,16 @@ impl SageX3Client {
         let url = behind(&self.endpoint, path)?;
         self.http.call(Method::GET, &url, &headers(&self.authorization, JSON), Duration::ZERO).await
     }
+}
+
+#[derive(Deserialize)]
+struct Folders {
+    folders: Vec<Folder>,
+}
+
+#[derive(Deserialize)]
+struct Folder {
+    name: String,
 }
 
 fn file_path(folder: &str, name: &str) -> String {

@@ -381,3 +381,44 @@ fn a_receiver_that_is_killed_after_its_answer_does_the_work_later() {
     assert_eq!(fs::read(desk.path("inbox/SEED/a.txt")).unwrap(), b"one");
     assert!(!desk.path("root/SEED/a.txt").exists(), "deleted on the server");
 }
+
+#[test]
+fn a_sagex3_receiver_polls_too_and_fetches_a_file_once() {
+    let desk = Desk::new();
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bind = held.local_addr().unwrap().to_string();
+    // What is written while the receiver is away is told again some time after it has come and polled.
+    desk.config(&format!(
+        "listen = \"127.0.0.1:0\"\n[delivery]\nschedule = [\"2s\", \"2s\", \"2s\", \"2s\", \"2s\"]\n\
+         [egress]\nallow_networks = [\"127.0.0.1\"]\n[[accounts]]\nname = \"test2\"\nroot = \"root\"\n\
+         [[applications]]\nname = \"ledger\"\nclient_id = \"id\"\nnotification_url = \"http://{bind}/\"\n\
+         [[applications.grants]]\naccount = \"test2\"\nfolders = [\"SEED\"]\n"
+    ));
+    fs::create_dir(desk.path("root/SEED")).unwrap();
+    drop(held);
+    let serving = desk.serve(&["--config", "filebell.toml"]);
+    let server = format!("http://{}", serving.address);
+    let token = desk.run(&["token", "--application", "ledger", "--account", "test2"]).json();
+    fs::write(desk.path("token"), token["access_token"].as_str().unwrap()).unwrap();
+    fs::write(desk.path("root/SEED/away.txt"), "one").unwrap();
+    while !desk.run(&["tail", "--json"]).out.contains("away.txt") {}
+    let mut command = desk.command(&["listen", "--protocol", "sagex3", "--server", &server, "--bind", &bind]);
+    command.args(["--into", "inbox", "--access-token-file", "token", "--poll", "1s", "--json"]);
+    let mut process = command.env("FILEBELL_KEY", "id").stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut steps: Vec<String> = Vec::new();
+    for line in lines {
+        let step: Value = serde_json::from_str(&line).unwrap();
+        assert_ne!(step["step"], "failed", "{step}");
+        steps.push(step["step"].as_str().unwrap().to_owned());
+        // Both ways have been gone: it was told, and polled before and after.
+        let told = steps.iter().position(|step| step == "notified");
+        if told.is_some_and(|told| steps[told..].iter().filter(|step| *step == "pulled").count() > 2) {
+            break;
+        }
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(steps.iter().filter(|step| *step == "downloaded").count(), 1, "{steps:?}");
+    assert_eq!(fs::read(desk.path("inbox/SEED/away.txt")).unwrap(), b"one");
+}

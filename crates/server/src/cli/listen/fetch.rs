@@ -1,19 +1,21 @@
 //! The pull of each protocol: what is new since the last time, into the directory, remembered file by file.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use filebell_client::download::{DownloadError, Downloaded, Expected, relative_path};
 use filebell_client::pull::{ChangeEvent, ChangesClient, Http, NextcloudClient, PullError, SageX3Client};
 use filebell_client::verify::{self, StandardKey};
-use filebell_client::wire::sagex3::read::Payload;
+use filebell_client::wire::sagex3::read::{ListedFile, Payload};
 use filebell_client::wire::{VerifyError, standard};
 use filebell_core::secret::Secret;
 use filebell_core::time::TimestampSecs;
 use http::{HeaderMap, StatusCode};
+use md5::Digest;
 use tokio::sync::mpsc::UnboundedSender;
 use uuid::Uuid;
 
@@ -59,6 +61,25 @@ pub(super) struct Puller {
     pub(super) into: PathBuf,
     pub(super) state: Mutex<State>,
     pub(super) steps: UnboundedSender<Step>,
+    /// What is known of files that lie here.
+    pub(super) here: Mutex<HashMap<PathBuf, Here>>,
+}
+
+/// A file as it lay here, and its content.
+#[derive(Clone, Copy)]
+pub(super) struct Here {
+    modified: SystemTime,
+    size: u64,
+    md5: [u8; 16],
+}
+
+/// What makes a pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A notification, or what it left behind.
+    Told,
+    /// Nobody said anything for a while, or this is the start: what was never told is looked for too.
+    Poll,
 }
 
 impl Puller {
@@ -85,12 +106,13 @@ impl Puller {
     }
 
     /// Fetches everything that is new. An error leaves the rest for the next time.
-    pub(super) async fn pull(&self) -> anyhow::Result<()> {
+    pub(super) async fn pull(&self, why: Why) -> anyhow::Result<()> {
         match &self.side {
             Side::Nextcloud { client, .. } => self.pull_recent(client).await,
             Side::SageX3 { endpoint, token, delete, .. } => {
                 let client = SageX3Client::new(self.http.clone(), endpoint, &token.read()?)?;
-                self.pull_told(&client, *delete).await
+                self.pull_told(&client, *delete).await?;
+                if why == Why::Poll { self.pull_listed(&client, *delete).await } else { Ok(()) }
             }
             Side::Standard { server, account, token, files, .. } => {
                 let client = ChangesClient::new(self.http.clone(), server, &token.read()?)?;
@@ -147,21 +169,64 @@ impl Puller {
                 return Ok(());
             }
         };
-        let name = format!("{}/{}", file.folder, file.file_name);
-        let directory = match relative_path(file.folder.as_bytes()) {
-            Ok(folder) if folder.components().count() == 1 => self.into.join(folder),
-            _ => {
-                self.say(Step::Skipped { what: name, why: "its folder is not a name to write under".to_owned() });
+        if self.place(&file.folder, &file.file_name).is_some_and(|path| path.exists()) {
+            // Polling may have brought it before it was told.
+            let listed =
+                client.list(&file.folder).await.with_context(|| format!("{} cannot be listed", file.folder))?;
+            let listed = listed.into_iter().find(|listed| listed.key == file.file_name);
+            if let Some(listed) = listed
+                && self.is_here(&file.folder, &listed).await
+            {
+                let what = format!("{}/{}", file.folder, file.file_name);
+                self.say(Step::Skipped { what, why: "it is here already".to_owned() });
                 return Ok(());
             }
+        }
+        self.fetch(client, &file.folder, &file.file_name, delete).await
+    }
+
+    /// The safety net: what the listings have and this directory has not.
+    async fn pull_listed(&self, client: &SageX3Client, delete: bool) -> anyhow::Result<()> {
+        for folder in client.folders().await.context("the folders cannot be listed")? {
+            for listed in client.list(&folder).await.with_context(|| format!("{folder} cannot be listed"))? {
+                if !self.is_here(&folder, &listed).await {
+                    self.fetch(client, &folder, &listed.key, delete).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a file belongs; `None` if its folder or its name cannot be written under.
+    fn place(&self, folder: &str, name: &str) -> Option<PathBuf> {
+        Some(self.into.join(folder_name(folder)?).join(relative_path(name.as_bytes()).ok()?))
+    }
+
+    /// Whether a file lies here with the content that is listed.
+    async fn is_here(&self, folder: &str, listed: &ListedFile) -> bool {
+        let (Some(path), Some(md5)) = (self.place(folder, &listed.key), listed.md5()) else { return false };
+        let known = lock(&self.here).get(&path).copied();
+        let file = path.clone();
+        let here = tokio::task::spawn_blocking(move || look(&file, known)).await.ok().and_then(Result::ok);
+        if let Some(here) = here {
+            lock(&self.here).insert(path, here);
+        }
+        here.is_some_and(|here| here.md5 == md5)
+    }
+
+    async fn fetch(&self, client: &SageX3Client, folder: &str, file_name: &str, delete: bool) -> anyhow::Result<()> {
+        let name = format!("{folder}/{file_name}");
+        let Some(directory) = folder_name(folder).map(|folder| self.into.join(folder)) else {
+            self.say(Step::Skipped { what: name, why: "its folder is not a name to write under".to_owned() });
+            return Ok(());
         };
         let mut progress = Progress::new(&name);
         let told = |done, total| progress.at(done, total);
         let expected = Expected::default();
-        let downloaded = client.download(&file.folder, &file.file_name, &directory, &expected, told).await;
+        let downloaded = client.download(folder, file_name, &directory, &expected, told).await;
         let is_here = self.settle(&name, downloaded)?;
         if is_here && delete {
-            client.delete(&file.folder, &file.file_name).await.with_context(|| format!("{name} cannot be deleted"))?;
+            client.delete(folder, file_name).await.with_context(|| format!("{name} cannot be deleted"))?;
             self.say(Step::Deleted { what: name });
         }
         Ok(())
@@ -246,6 +311,37 @@ impl Puller {
     pub(super) fn say(&self, step: Step) {
         // Nobody looks any more: the work is done all the same.
         let _ = self.steps.send(step);
+    }
+}
+
+/// A folder as one name to write under.
+fn folder_name(folder: &str) -> Option<PathBuf> {
+    relative_path(folder.as_bytes()).ok().filter(|folder| folder.components().count() == 1)
+}
+
+/// Reads a file's content, unless it still is what is known. Blocks.
+fn look(path: &Path, known: Option<Here>) -> std::io::Result<Here> {
+    let metadata = std::fs::metadata(path)?;
+    let (modified, size) = (metadata.modified()?, metadata.len());
+    if let Some(known) = known.filter(|known| (known.modified, known.size) == (modified, size)) {
+        return Ok(known);
+    }
+    let mut md5 = md5::Md5::new();
+    std::io::copy(&mut std::fs::File::open(path)?, &mut HashWriter(&mut md5))?;
+    Ok(Here { modified, size, md5: md5.finalize().into() })
+}
+
+/// Hashes what is written to it.
+struct HashWriter<'a>(&'a mut md5::Md5);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

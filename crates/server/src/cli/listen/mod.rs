@@ -200,7 +200,8 @@ impl Setup {
         };
         let state = State::open(&self.into, self.protocol.as_str(), &server, &account)?;
         let (said, steps) = unbounded_channel();
-        let puller = Puller { side, http, into: self.into, state: Mutex::new(state), steps: said };
+        let puller =
+            Puller { side, http, into: self.into, state: Mutex::new(state), steps: said, here: Mutex::default() };
         Ok((Receiver::start(listener, puller, self.poll)?, steps))
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::Step;
-use super::fetch::{Puller, Refused};
+use super::fetch::{Puller, Refused, Why};
 
 /// The pauses after failed pulls grow from the first to the second.
 const AGAIN_FIRST: Duration = Duration::from_secs(1);
@@ -117,12 +117,13 @@ async fn notified(State(shared): State<Arc<Shared>>, request: Request<Body>) -> 
 }
 
 async fn pull_for_ever(shared: Arc<Shared>) {
-    let mut again = AGAIN_FIRST;
+    let (mut again, mut why) = (AGAIN_FIRST, Why::Poll);
     loop {
         let told = shared.told.load(Ordering::Acquire);
-        let wait = match shared.puller.pull().await {
+        let wait = match shared.puller.pull(why).await {
             Ok(()) => {
                 again = AGAIN_FIRST;
+                why = Why::Told;
                 shared.done.store(told, Ordering::Release);
                 shared.progress.notify_waiters();
                 shared.poll
@@ -136,7 +137,7 @@ async fn pull_for_ever(shared: Arc<Shared>) {
         };
         tokio::select! {
             () = shared.bell.notified() => (),
-            () = tokio::time::sleep(wait) => (),
+            () = tokio::time::sleep(wait) => why = Why::Poll,
         }
     }
 }
