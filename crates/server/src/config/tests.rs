@@ -23,6 +23,7 @@ timeout = "15s"
 max_in_flight = 256
 max_in_flight_per_endpoint = 16
 schedule = ["5s", "30s", "2m", "10m", "30m", "1h", "2h", "4h", "8h", "12h", "24h"]
+ring = ["10s", "30s", "2m", "10m", "1h"]
 
 [egress]
 allow_networks = ["127.0.0.0/8"]
