@@ -234,7 +234,7 @@ schedule = [
   "5s",
   "soon",
 ]
-
+ring = ["0s"]
 [egress]
 allow_networks = ["localhost"]
 allow_http = "yes"
@@ -257,6 +257,7 @@ allow_http = "yes"
             "filebell.toml:15: delivery.max_in_flight_per_endpoint: is more than max_in_flight, which is 4",
             "filebell.toml:18: delivery.schedule: `soon` is not a duration; write numbers with a unit, such as \
              \"500ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"",
+            "filebell.toml:20: delivery.ring: must be longer than zero",
             "filebell.toml:22: egress.allow_networks: `localhost` is not a network such as 127.0.0.0/8, 10.1.2.3 or \
              fd00::/8",
             "filebell.toml:23: egress.allow_http: expected true or false, found a string",
