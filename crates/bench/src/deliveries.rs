@@ -18,6 +18,7 @@ use filebell_core::filter::FilterText;
 use filebell_core::id::{AccountId, Cursor, NotificationId, Seq, SubscriptionId};
 use filebell_core::path::FilePath;
 use filebell_core::retry::Schedule;
+use filebell_core::ring::Rings;
 use filebell_core::secret::Secret;
 use filebell_core::time::TimestampMs;
 use filebell_core::wire::standard::{self, StandardKey, Thin};
@@ -94,6 +95,7 @@ async fn durable(dir: &Path, count: u64, endpoints: u64) -> Result<(f64, f64)> {
         max_in_flight: 256,
         max_in_flight_per_endpoint: CONNECTIONS,
         schedule: Schedule::new(Vec::new()),
+        rings: Rings::new(Vec::new()),
     };
     let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
     let public_url = "http://127.0.0.1:8080".parse()?;

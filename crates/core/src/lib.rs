@@ -17,6 +17,7 @@ pub mod id;
 pub mod path;
 pub mod plan;
 pub mod retry;
+pub mod ring;
 pub mod secret;
 pub mod subscription;
 pub mod time;

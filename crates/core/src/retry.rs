@@ -20,6 +20,16 @@ pub enum Outcome {
     Unreachable,
 }
 
+impl Outcome {
+    /// How long the receiver asks to be left alone, so far as that is kept to.
+    pub fn retry_after(self) -> Duration {
+        match self {
+            Self::Refused { retry_after, .. } => retry_after.unwrap_or_default().min(Schedule::RETRY_AFTER_MAX),
+            Self::Accepted | Self::Unreachable => Duration::ZERO,
+        }
+    }
+}
+
 /// The gaps between attempts; after the last one the notification is dead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule(Vec<Duration>);
@@ -58,17 +68,16 @@ impl Schedule {
     /// `jitter` is chance in `0.0..1.0`; it lengthens a gap by up to a tenth, so that receivers that fell together
     /// are not hit together. A `Retry-After` can lengthen the gap, never shorten it.
     pub fn step(&self, outcome: Outcome, attempt: u32, jitter: f64, now: TimestampMs) -> Step {
-        let retry_after = match outcome {
+        match outcome {
             Outcome::Accepted => return Step::Delivered,
             Outcome::Refused { status: 410, .. } => return Step::Disable,
-            Outcome::Refused { retry_after, .. } => retry_after.unwrap_or_default().min(Self::RETRY_AFTER_MAX),
-            Outcome::Unreachable => Duration::ZERO,
-        };
+            Outcome::Refused { .. } | Outcome::Unreachable => (),
+        }
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
         match self.0.get(index) {
             Some(gap) => {
                 let gap = gap.mul_f64(1.0 + Self::JITTER_MAX * jitter.clamp(0.0, 1.0));
-                Step::Again(now.after(gap.max(retry_after)))
+                Step::Again(now.after(gap.max(outcome.retry_after())))
             }
             None => Step::Dead,
         }

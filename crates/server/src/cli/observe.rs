@@ -134,7 +134,9 @@ fn status_text(report: &StatusReport) -> String {
         .subscriptions
         .iter()
         .map(|one| {
-            let reason = one.status_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let unfetched = one.unfetched_at.as_ref().map(|at| format!("told but never fetched, last rung {at}"));
+            let reason = one.status_reason.clone().or(unfetched);
+            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
             let failure = match (&one.last_failure_at, &one.last_failure) {
                 (Some(at), Some(why)) => format!("{at} {why}"),
                 (at, _) => dash(at),
@@ -391,6 +393,10 @@ async fn server_findings(config: &Config) -> Vec<Finding> {
         let why = one.last_failure.as_deref().unwrap_or_default();
         let text = format!("subscription {} has {} dead notifications, the last failure was {why}", one.name, one.dead);
         findings.push(wrong(text, &format!("mend the endpoint, then: filebell replay {}", one.name)));
+    }
+    for (one, at) in report.subscriptions.iter().filter_map(|one| Some((one, one.unfetched_at.as_ref()?))) {
+        let text = format!("subscription {} was told but never fetched, and was last rung at {at}", one.name);
+        findings.push(wrong(text, "see whether its receiver works; whatever it fetches next covers all of it"));
     }
     findings
 }

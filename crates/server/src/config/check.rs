@@ -7,6 +7,7 @@ use std::time::Duration;
 use filebell_core::endpoint::EndpointUrl;
 use filebell_core::filter::{Filter, FilterText, globs};
 use filebell_core::retry::Schedule;
+use filebell_core::ring::Rings;
 use filebell_core::secret::Secret;
 use filebell_core::subscription::SignatureEncoding;
 use filebell_core::wire::sagex3::ErrorForm;
@@ -35,6 +36,8 @@ const MAX_IN_FLIGHT_PER_ENDPOINT: usize = 16;
 const PAGE_SIZE_MAX: u32 = 10_000;
 /// 5 s, 30 s, 2 min, 10 min, 30 min, 1 h, 2 h, 4 h, 8 h, 12 h, 24 h.
 const SCHEDULE_SECS: [u64; 11] = [5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400];
+/// 10 s, 30 s, 2 min, 10 min, 1 h.
+const RING_SECS: [u64; 5] = [10, 30, 120, 600, 3600];
 /// A Nextcloud connection rings at most so often if it says nothing else.
 const NEXTCLOUD_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -111,15 +114,21 @@ impl Check<'_> {
         if let Some(given) = typed.max_in_flight_per_endpoint.filter(|_| per_endpoint > max_in_flight) {
             self.mistakes.of(&given, format!("is more than max_in_flight, which is {max_in_flight}"));
         }
-        let schedule = match typed.schedule {
-            Some(given) => given.value.into_iter().filter_map(|gap| self.read(Some(gap), longer_than_zero)).collect(),
-            None => SCHEDULE_SECS.map(Duration::from_secs).to_vec(),
-        };
+        let schedule = self.gaps(typed.schedule, &SCHEDULE_SECS);
+        let rings = self.gaps(typed.ring, &RING_SECS);
         DeliveryConfig {
             timeout: self.read(typed.timeout, longer_than_zero).unwrap_or(TIMEOUT),
             max_in_flight,
             max_in_flight_per_endpoint: per_endpoint,
             schedule: Schedule::new(schedule),
+            rings: Rings::new(rings),
+        }
+    }
+
+    fn gaps(&self, typed: Texts, default_secs: &[u64]) -> Vec<Duration> {
+        match typed {
+            Some(given) => given.value.into_iter().filter_map(|gap| self.read(Some(gap), longer_than_zero)).collect(),
+            None => default_secs.iter().copied().map(Duration::from_secs).collect(),
         }
     }
 

@@ -23,6 +23,7 @@ timeout = "15s"
 max_in_flight = 256
 max_in_flight_per_endpoint = 16
 schedule = ["5s", "30s", "2m", "10m", "30m", "1h", "2h", "4h", "8h", "12h", "24h"]
+ring = ["10s", "30s", "2m", "10m", "1h"]
 
 [egress]
 allow_networks = ["127.0.0.0/8"]
@@ -233,7 +234,7 @@ schedule = [
   "5s",
   "soon",
 ]
-
+ring = ["0s"]
 [egress]
 allow_networks = ["localhost"]
 allow_http = "yes"
@@ -256,6 +257,7 @@ allow_http = "yes"
             "filebell.toml:15: delivery.max_in_flight_per_endpoint: is more than max_in_flight, which is 4",
             "filebell.toml:18: delivery.schedule: `soon` is not a duration; write numbers with a unit, such as \
              \"500ms\", \"10s\", \"2m\", \"1h30m\" or \"1d\"",
+            "filebell.toml:20: delivery.ring: must be longer than zero",
             "filebell.toml:22: egress.allow_networks: `localhost` is not a network such as 127.0.0.0/8, 10.1.2.3 or \
              fd00::/8",
             "filebell.toml:23: egress.allow_http: expected true or false, found a string",

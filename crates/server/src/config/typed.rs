@@ -67,6 +67,7 @@ pub(super) struct TypedDelivery {
     pub(super) max_in_flight: Option<Given<u64>>,
     pub(super) max_in_flight_per_endpoint: Option<Given<u64>>,
     pub(super) schedule: Texts,
+    pub(super) ring: Texts,
 }
 
 pub(super) struct TypedEgress {
@@ -181,6 +182,7 @@ fn delivery(section: &Section<'_>) -> TypedDelivery {
         max_in_flight: section.number("max_in_flight"),
         max_in_flight_per_endpoint: section.number("max_in_flight_per_endpoint"),
         schedule: section.texts("schedule"),
+        ring: section.texts("ring"),
     };
     section.refuse_unknown();
     typed

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use filebell_core::id::SubscriptionId;
 use filebell_core::retry::{Outcome, Schedule, Step};
-use filebell_core::subscription::{Subscription, SubscriptionStatus};
+use filebell_core::ring::Rings;
+use filebell_core::subscription::{ProtocolKind, Subscription, SubscriptionStatus};
+use filebell_core::time::TimestampMs;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::sleep;
@@ -49,6 +51,33 @@ pub struct DeliveryConfig {
     pub max_in_flight_per_endpoint: usize,
     /// When a failed attempt is repeated.
     pub schedule: Schedule,
+    /// When a notification of the Nextcloud protocol that was delivered and not fetched is told again.
+    pub rings: Rings,
+}
+
+impl DeliveryConfig {
+    /// What follows from an attempt that ended at `now`, and when it is told again what is not fetched until then.
+    fn follow(
+        &self,
+        claimed: &Claimed,
+        subscription: &Subscription,
+        outcome: Outcome,
+        chance: f64,
+        now: TimestampMs,
+    ) -> (Step, Option<TimestampMs>) {
+        let ring = |rung| self.rings.next(rung, outcome, subscription.min_interval, now);
+        let step = self.schedule.step(outcome, claimed.attempts.saturating_add(1), chance, now);
+        match (claimed.rung, step) {
+            (None, Step::Delivered) if subscription.protocol.kind() == ProtocolKind::Nextcloud => (step, ring(0)),
+            (None, _) => (step, None),
+            (Some(rung), Step::Delivered | Step::Disable) => (step, ring(rung.saturating_add(1))),
+            // A ring that fails is a ring.
+            (Some(rung), Step::Again(_) | Step::Dead) => {
+                let next = ring(rung.saturating_add(1));
+                (next.map_or(Step::Dead, Step::Again), next)
+            }
+        }
+    }
 }
 
 /// What wakes the dispatcher. None of it carries data.
@@ -400,22 +429,22 @@ impl Worker {
                 Exchange { outcome: Outcome::Unreachable, status: None, detail, took: Duration::ZERO }
             }
         };
-        let number = claimed.attempts.saturating_add(1);
         let now = shared.seams.now();
-        let step = shared.config.schedule.step(exchange.outcome, number, shared.seams.chance(), now);
+        let (step, ring_at) =
+            shared.config.follow(&claimed, subscription, exchange.outcome, shared.seams.chance(), now);
         let noted = self.lane.note(step == Step::Delivered, exchange.took);
         if step == Step::Disable {
             shared.with_directory(|directory| directory.gone.insert(subscription.id));
         }
         shared.metrics.attempted(subscription.protocol.kind(), exchange.outcome, exchange.took);
-        if step == Step::Delivered {
+        if step == Step::Delivered && claimed.rung.is_none() {
             shared.metrics.delivered(subscription.protocol.kind(), now.since(claimed.oldest_at));
         }
         report(&claimed, subscription, step, &exchange, noted.first_failure);
         let Exchange { status, detail, took, .. } = exchange;
         let attempt = Attempt { started_at, took, status, detail };
         // The settler outlives all workers.
-        let _ = self.ended.send(Settlement { claimed, step, body, attempt });
+        let _ = self.ended.send(Settlement { claimed, step, body, ring_at, attempt });
         self.start(noted.start);
         noted.rest
     }
@@ -439,6 +468,8 @@ fn report(claimed: &Claimed, subscription: &Subscription, step: Step, exchange: 
         };
     }
     match step {
+        Step::Delivered if claimed.rung.is_some() => say!(debug, "rung again, for nobody has fetched"),
+        Step::Again(_) | Step::Dead if claimed.rung.is_some() => say!(info, "rung again in vain"),
         Step::Delivered if claimed.attempts == 0 => say!(debug, "delivered"),
         Step::Delivered => say!(info, "delivered at last"),
         Step::Again(_) if first_failure => say!(info, "not delivered; will try again"),

@@ -177,6 +177,7 @@ mod tests {
             oldest_at: TimestampMs::ZERO,
             body: None,
             since: TimestampSecs::from_secs(0),
+            rung: None,
             token: LeaseToken(0),
         };
         (0..count).map(move |_| Job { claimed: claimed.clone(), start_before: TimestampMs::ZERO })

@@ -10,6 +10,7 @@ use filebell_core::filter::FilterText;
 use filebell_core::id::{AccountId, SubscriptionId};
 use filebell_core::path::FilePath;
 use filebell_core::retry::{Outcome, Schedule};
+use filebell_core::ring::Rings;
 use filebell_core::secret::Secret;
 use filebell_core::subscription::SubscriptionStatus;
 use filebell_core::time::{TimestampMs, TimestampSecs};
@@ -234,6 +235,7 @@ impl House {
             max_in_flight: 256,
             max_in_flight_per_endpoint: 16,
             schedule: Schedule::new(vec![secs(5), secs(30)]),
+            rings: Rings::new(vec![secs(10), secs(30)]),
         };
         change(&mut config);
         let dir = tempfile::tempdir().unwrap();
@@ -428,6 +430,31 @@ async fn a_nextcloud_notification_rings_at_once_and_again_at_the_end_of_the_inte
             nextcloud::verify(&Secret::new(COMMON_KEY), one.header(nextcloud::SIGNATURE_HEADER), &one.body).unwrap();
         assert_eq!((read.id.as_str(), read.min_interval), ("cloud:test2", secs(10)));
     }
+}
+
+#[tokio::test]
+async fn a_nextcloud_receiver_that_fetches_nothing_is_rung_again_in_bounds() {
+    let house = House::new().await;
+    let receiver = Receiver::answering([status(200), status(500), status(200)]).await;
+    let protocol = NewProtocol::Nextcloud("cloud:test2".into());
+    let rdm = house.subscribe_as("rdm", &receiver.url(), protocol, COMMON_KEY, secs(2)).await;
+    house.arrive(1).await;
+    house.delivered(rdm).await;
+    for (number, gap) in [(2, 10), (3, 30)] {
+        house.pass(secs(gap - 1));
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(receiver.received().len(), number - 1, "not before its time");
+        house.pass(secs(1));
+        house.attempted(rdm, u32::try_from(number).unwrap()).await;
+    }
+    let unfetched = async || house.store.standings().await.unwrap().remove(0).unfetched_at;
+    until("it stands as never fetched", async || unfetched().await.is_some()).await;
+    house.pass(secs(100_000));
+    sleep(Duration::from_millis(50)).await;
+    let got = receiver.received();
+    assert_eq!(got.len(), 3);
+    assert!(got.iter().all(|one| one.body == got[0].body));
+    assert_eq!(house.newest(rdm).await.state, NotificationState::Delivered);
 }
 
 #[tokio::test]

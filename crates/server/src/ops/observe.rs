@@ -121,6 +121,9 @@ pub struct SubscriptionReport {
     pub last_failure_at: Option<String>,
     /// What was wrong then.
     pub last_failure: Option<String>,
+    /// When it was told for the last time what it never fetched, RFC 3339; gone when it fetches.
+    #[serde(default)]
+    pub unfetched_at: Option<String>,
 }
 
 /// The store.
@@ -476,6 +479,7 @@ fn subscription_report(subscription: &Subscription, standing: &Standing) -> Subs
         last_success_at: text(standing.last_success_at),
         last_failure_at: text(standing.last_failure_at),
         last_failure: standing.last_failure.clone(),
+        unfetched_at: text(standing.unfetched_at),
     }
 }
 

@@ -266,6 +266,9 @@ pub struct Claimed {
     pub body: Option<Vec<u8>>,
     /// What `since` of the Nextcloud protocol is to say: never later than the oldest event it covers.
     pub since: TimestampSecs,
+    /// It was delivered, and is told again because nobody fetched: how often it was so before. `None` before it is
+    /// delivered.
+    pub rung: Option<u32>,
     /// Fences the settling.
     pub token: LeaseToken,
 }
@@ -283,6 +286,8 @@ pub struct Settlement {
     pub step: Step,
     /// The body that was sent; kept while the notification is not delivered.
     pub body: Vec<u8>,
+    /// When it is told again if it is not fetched, once it is delivered; `None` for not any more.
+    pub ring_at: Option<TimestampMs>,
     /// How the attempt went.
     pub attempt: Attempt,
 }
@@ -357,6 +362,8 @@ pub struct Standing {
     pub last_failure_at: Option<TimestampMs>,
     /// What was wrong then.
     pub last_failure: Option<String>,
+    /// When it was told for the last time what it never fetched.
+    pub unfetched_at: Option<TimestampMs>,
 }
 
 /// A path that is asked about.
@@ -613,7 +620,7 @@ impl Store {
     }
 
     /// Takes in that the account's Nextcloud consumer was shown everything up to the second `newest`: the `since` of
-    /// its next notifications. Never goes back.
+    /// its next notifications. Never goes back. What it was told and has now been shown is not rung again.
     pub async fn acknowledge_recent(&self, account: AccountId, newest: TimestampSecs) -> Result<(), StoreError> {
         dispatch!(self, acknowledge_recent(account, newest))
     }
@@ -749,7 +756,7 @@ impl Store {
     }
 
     /// Claims at most `limit` notifications of a subscription that are due and not held by anybody, oldest due
-    /// first, until `now` and `lease`.
+    /// first, until `now` and `lease`. If none is pending, one that was delivered and is to be rung again.
     pub async fn claim(
         &self,
         subscription: SubscriptionId,

@@ -140,10 +140,16 @@ impl Bench {
     }
 
     async fn settle(&self, secs: i64, claimed: &Claimed, step: Step) -> bool {
+        self.settle_ringing(secs, claimed, step, None).await
+    }
+
+    /// As [`Self::settle`]; rings again after `ring` seconds.
+    async fn settle_ringing(&self, secs: i64, claimed: &Claimed, step: Step, ring: Option<i64>) -> bool {
         let settlement = Settlement {
             claimed: claimed.clone(),
             step,
             body: b"body".to_vec(),
+            ring_at: ring.map(|after| at(secs + after)),
             attempt: Attempt {
                 started_at: at(secs),
                 took: Duration::from_millis(3),
@@ -152,6 +158,23 @@ impl Bench {
             },
         };
         self.store.settle(vec![settlement], at(secs), ids()).await.unwrap().pop().unwrap()
+    }
+
+    /// Tells a new coalescing subscription of a file at 100 s, and rings again 10 s later.
+    async fn told(&self) -> (SubscriptionId, Claimed) {
+        let subscription = self.coalescing().await;
+        self.arrive(100, "/a").await;
+        let told = self.claim(100, subscription).await.remove(0);
+        assert!(self.settle_ringing(100, &told, Step::Delivered, Some(10)).await);
+        (subscription, told)
+    }
+
+    async fn pulled(&self, secs: i64) {
+        self.store.acknowledge_recent(self.account, TimestampSecs::from_secs(secs)).await.unwrap();
+    }
+
+    async fn unfetched_at(&self) -> Option<TimestampMs> {
+        self.store.standings().await.unwrap().pop().unwrap().unfetched_at
     }
 
     async fn state(&self, id: NotificationId) -> NotificationState {
@@ -780,4 +803,117 @@ async fn the_way_of_a_file_is_found() {
     assert_eq!(newest.kind, EventKind::Deleted, "what is gone is still found");
     assert_eq!(bench.store.covering(each, newest.seq.next()).await.unwrap(), None);
     assert_eq!(bench.store.file_events(bench.account, path("/none"), 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_is_not_fetched_is_rung_again_so_often_and_no_more() {
+    let bench = Bench::new().await;
+    let (subscription, told) = bench.told().await;
+    assert_eq!(bench.due(subscription).await, Some(at(110)));
+    assert_eq!(bench.claim(109, subscription).await.len(), 0);
+    let ring = bench.claim(110, subscription).await.remove(0);
+    assert_eq!((ring.notification, ring.last, ring.rung, ring.attempts), (told.notification, told.last, Some(0), 1));
+    assert_eq!(ring.body, None, "`since` may have moved");
+    assert_eq!(bench.claim(110, subscription).await.len(), 0, "it is held");
+    assert!(bench.settle_ringing(110, &ring, Step::Again(at(111)), Some(1)).await, "one that failed is one");
+    assert_eq!(bench.due(subscription).await, Some(at(120)), "no ring inside the interval");
+    assert_eq!(
+        (bench.state(told.notification).await, bench.unfetched_at().await),
+        (NotificationState::Delivered, None)
+    );
+    let last = bench.claim(120, subscription).await.remove(0);
+    assert_eq!((last.rung, last.attempts), (Some(1), 2));
+    assert!(bench.settle_ringing(121, &last, Step::Delivered, None).await);
+    assert_eq!((bench.due(subscription).await, bench.unfetched_at().await), (None, Some(at(121))));
+    assert_eq!(bench.store.attempts(told.notification).await.unwrap().len(), 3);
+    bench.pulled(99).await;
+    assert_eq!(bench.unfetched_at().await, Some(at(121)));
+    bench.pulled(100).await;
+    assert_eq!(bench.unfetched_at().await, None);
+}
+
+#[tokio::test]
+async fn what_is_fetched_is_not_rung_again() {
+    let bench = Bench::new().await;
+    let (subscription, _) = bench.told().await;
+    bench.pulled(99).await;
+    assert_eq!(bench.due(subscription).await, Some(at(110)));
+    bench.pulled(100).await;
+    assert_eq!(bench.due(subscription).await, None);
+    // Fetched before the delivery is written, and while it is rung.
+    bench.arrive(200, "/b").await;
+    let told = bench.claim(200, subscription).await.remove(0);
+    bench.pulled(200).await;
+    bench.settle_ringing(201, &told, Step::Delivered, Some(10)).await;
+    assert_eq!(bench.due(subscription).await, None);
+    bench.arrive(300, "/c").await;
+    let told = bench.claim(300, subscription).await.remove(0);
+    bench.settle_ringing(300, &told, Step::Delivered, Some(10)).await;
+    let ring = bench.claim(310, subscription).await.remove(0);
+    bench.pulled(300).await;
+    bench.settle_ringing(310, &ring, Step::Delivered, None).await;
+    assert_eq!((bench.due(subscription).await, bench.unfetched_at().await), (None, None));
+}
+
+#[tokio::test]
+async fn what_cannot_be_fetched_any_more_is_not_rung_again() {
+    let bench = Bench::new().await;
+    let (subscription, _) = bench.told().await;
+    bench.record(105, vec![bench.gone("/a")]).await;
+    let ring = bench.claim(110, subscription).await.remove(0);
+    bench.settle_ringing(110, &ring, Step::Delivered, Some(30)).await;
+    assert_eq!(bench.due(subscription).await, None);
+}
+
+#[tokio::test]
+async fn newer_events_take_the_place_of_a_ring() {
+    let bench = Bench::new().await;
+    let (subscription, told) = bench.told().await;
+    bench.arrive(105, "/b").await;
+    let next = bench.claim(110, subscription).await.remove(0);
+    assert_eq!((next.rung, next.after, next.since), (None, told.last, TimestampSecs::from_secs(0)));
+    assert_eq!(bench.claim(110, subscription).await.len(), 0);
+    bench.settle_ringing(110, &next, Step::Delivered, Some(10)).await;
+    // What comes while a ring is under way is told an interval after it.
+    let ring = bench.claim(120, subscription).await.remove(0);
+    assert_eq!((ring.notification, ring.rung), (next.notification, Some(0)));
+    bench.arrive(121, "/c").await;
+    bench.pulled(105).await;
+    assert_eq!(bench.claim(121, subscription).await.len(), 0);
+    assert!(bench.settle_ringing(122, &ring, Step::Delivered, Some(30)).await);
+    assert_eq!(bench.due(subscription).await, Some(at(132)));
+    let third = bench.claim(132, subscription).await.remove(0);
+    assert_eq!((third.rung, third.after, third.since), (None, next.last, TimestampSecs::from_secs(105)));
+}
+
+#[tokio::test]
+async fn a_ring_survives_a_restart_and_is_fenced() {
+    let bench = Bench::new().await;
+    let (subscription, told) = bench.told().await;
+    let bench = bench.reopened().await;
+    let stale = bench.claim(110, subscription).await.remove(0);
+    assert_eq!(stale.notification, told.notification);
+    // It dies while the ring is under way and something newer has come.
+    bench.arrive(111, "/b").await;
+    let bench = bench.reopened().await;
+    let stale = bench.claim(112, subscription).await.remove(0);
+    let late = 112 + i64::try_from(LEASE.as_secs()).unwrap();
+    let fresh = bench.claim(late, subscription).await.remove(0);
+    assert_eq!((stale.rung, fresh.rung), (Some(0), Some(0)));
+    assert!(!bench.settle_ringing(late, &stale, Step::Delivered, Some(10)).await);
+    assert!(bench.settle_ringing(late, &fresh, Step::Delivered, Some(10)).await);
+    let next = bench.claim(late + 10, subscription).await.remove(0);
+    assert_eq!((next.rung, next.after), (None, told.last), "the newer was not forgotten");
+}
+
+#[tokio::test]
+async fn a_paused_subscription_is_not_rung() {
+    let bench = Bench::new().await;
+    let (subscription, _) = bench.told().await;
+    let ring = bench.claim(110, subscription).await.remove(0);
+    bench.settle_ringing(110, &ring, Step::Disable, Some(30)).await;
+    assert_eq!(bench.subscription(subscription).await.status, SubscriptionStatus::Disabled);
+    assert_eq!((bench.due(subscription).await, bench.claim(200, subscription).await.len()), (None, 0));
+    bench.store.set_subscription_status(subscription, SubscriptionStatus::Active, None).await.unwrap();
+    assert_eq!(bench.claim(200, subscription).await.len(), 1);
 }

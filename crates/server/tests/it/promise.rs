@@ -160,6 +160,26 @@ fn line_6_the_minimum_interval_holds_both_ways() {
 }
 
 #[test]
+fn a_nextcloud_receiver_is_rung_until_it_fetches() {
+    let receiver = Receiver::start();
+    let mut house = House::new(&rdm(&receiver));
+    let text = std::fs::read_to_string(house.path("filebell.toml")).unwrap();
+    let text = text.replace("[delivery]\n", "[delivery]\nring = [\"100ms\", \"3s\", \"3s\"]\n");
+    std::fs::write(house.path("filebell.toml"), text).unwrap();
+    house.start();
+    house.write("a", "1");
+    let told = receiver.wait_for(2);
+    house.kill();
+    house.start();
+    let told = [told, receiver.wait_for(3)].concat();
+    assert!(told.iter().all(|one| one.body == told[0].body));
+    assert!(told[1].at - told[0].at >= INTERVAL, "no ring inside the interval");
+    recent(&house, nextcloud_since(&told[0]));
+    std::thread::sleep(Duration::from_millis(3500));
+    assert_eq!(receiver.received().len(), 3, "what was fetched is not rung again");
+}
+
+#[test]
 fn line_6_a_steady_stream_is_told_every_interval_not_never() {
     let receiver = Receiver::start();
     let house = House::open(&rdm(&receiver));

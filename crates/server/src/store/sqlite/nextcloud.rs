@@ -13,7 +13,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::super::{AppPassword, NewSubscription, Property, StoreError, connection_name};
 use super::events::{range, select_files};
 use super::rows::unsigned;
-use super::{SqliteStore, directory};
+use super::{SqliteStore, directory, owed};
 
 /// A use of an app password is written down at most this often.
 const LAST_USE_GRAIN_MS: i64 = 60_000;
@@ -56,13 +56,13 @@ impl SqliteStore {
         account: AccountId,
         newest: TimestampSecs,
     ) -> Result<(), StoreError> {
-        self.write(move |transaction, _| {
+        self.write(move |transaction, state| {
             transaction.execute(
                 "UPDATE subscription SET since_secs = ?2
                  WHERE account = ?1 AND protocol = 'nextcloud' AND since_secs < ?2",
                 params![account.get(), newest.as_secs()],
             )?;
-            Ok(())
+            owed::end_rings(transaction, state.leases, account)
         })
         .await
     }

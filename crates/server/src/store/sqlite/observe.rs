@@ -23,7 +23,8 @@ impl SqliteStore {
                      (SELECT e.recorded_at FROM event e WHERE e.account = s.account AND e.seq >
                          (SELECT n.after_seq FROM notification n WHERE n.subscription = s.id AND n.state = 'pending'
                           ORDER BY n.last_seq LIMIT 1)
-                      ORDER BY e.seq LIMIT 1)
+                      ORDER BY e.seq LIMIT 1),
+                     s.unfetched_at
                  FROM subscription s JOIN tally t ON t.subscription = s.id ORDER BY s.name",
             )?;
             let time = |at: Option<i64>| at.map(TimestampMs::from_millis);
@@ -38,6 +39,7 @@ impl SqliteStore {
                     last_failure_at: time(row.get(6)?),
                     last_failure: row.get(7)?,
                     oldest_untold_at: time(row.get(8)?),
+                    unfetched_at: time(row.get(9)?),
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use filebell_core::id::{NotificationId, Seq, SubscriptionId};
+use filebell_core::id::{AccountId, NotificationId, Seq, SubscriptionId};
 use filebell_core::plan::{Change, Ledger, Mark, Owed, Settled};
 use filebell_core::retry::Step;
 use filebell_core::subscription::{Cadence, ProtocolKind, Subscription, SubscriptionStatus};
@@ -20,6 +20,11 @@ use filebell_core::id::FreshIds;
 /// The subscriptions that are told now: not those of an application that is disabled.
 const ACTIVE: &str = "status = 'active' AND NOT EXISTS (SELECT 1 FROM consent JOIN application
      ON application.id = consent.application WHERE consent.id = subscription.consent AND application.disabled)";
+
+/// Whether `recent` has shown a subscription all it was told: no file that it could show lies between.
+const FETCHED: &str = "NOT EXISTS (SELECT 1 FROM file WHERE file.account = subscription.account
+     AND file.arrived_secs > subscription.since_secs
+     AND file.arrived_secs <= (SELECT recorded_at / 1000 FROM event WHERE seq = subscription.told_seq))";
 
 /// Who holds what. In memory: there is one process, and when it dies all leases die with it.
 #[derive(Default)]
@@ -103,14 +108,19 @@ impl SqliteStore {
 
     pub(in crate::store) async fn due(&self) -> Result<Vec<(SubscriptionId, TimestampMs)>, StoreError> {
         self.read(|connection, inner| {
-            let mut subscriptions =
-                connection.prepare_cached(&format!("SELECT id FROM subscription WHERE {ACTIVE} ORDER BY id"))?;
+            let mut subscriptions = connection.prepare_cached(&format!(
+                "SELECT id, ring_at IS NOT NULL FROM subscription WHERE {ACTIVE} ORDER BY id"
+            ))?;
             let mut due = Vec::new();
-            for id in subscriptions.query_map([], |row| row.get(0))? {
-                let subscription = SubscriptionId::new(id?);
+            for row in subscriptions.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+                let (id, rings): (_, bool) = row?;
+                let subscription = SubscriptionId::new(id);
                 let leases = lock(&inner.leases);
                 let held = leases.held.get(&subscription);
-                let free = first_free(connection, subscription, held)?;
+                let mut free = first_free(connection, subscription, held)?;
+                if rings && free.is_none() {
+                    free = free_ring(connection, subscription, held)?.map(|ring| ring.due_at);
+                }
                 // What is held is due again when its lease runs out.
                 let lapse = held.and_then(|held| held.leases.values().map(|lease| lease.until).min());
                 due.extend(free.into_iter().chain(lapse).min().map(|at| (subscription, at)));
@@ -317,7 +327,30 @@ fn settle_one(
         return Ok(false);
     }
     // The subscription may have been removed meanwhile, and with it what it was owed.
-    let number = claimed.attempts.saturating_add(1);
+    let changed = match claimed.rung {
+        None => write_outcome(transaction, state, settlement, now)?,
+        Some(_) => transaction
+            .prepare_cached("UPDATE notification SET attempts = ?2 WHERE id = ?1 AND state = 'delivered'")?
+            .execute(params![claimed.notification.uuid().as_bytes(), claimed.attempts.saturating_add(1)])?,
+    };
+    if changed == 0 {
+        return Ok(false);
+    }
+    write_attempt(transaction, settlement)?;
+    if let Cadence::Coalesced { min_interval } = cadence_of(transaction, state, claimed.subscription)? {
+        plan_next(transaction, state.leases, settlement, min_interval, now, ids)?;
+    }
+    Ok(true)
+}
+
+/// Writes what becomes of a pending notification; answers whether it still was one.
+fn write_outcome(
+    transaction: &Transaction<'_>,
+    state: &WriterState<'_>,
+    settlement: &Settlement,
+    now: TimestampMs,
+) -> Result<usize, StoreError> {
+    let claimed = &settlement.claimed;
     let (new_state, due_at, settled_at, body) = match settlement.step {
         Step::Delivered => (NotificationState::Delivered, None, Some(now), None),
         Step::Again(at) => (NotificationState::Pending, Some(at), None, Some(&settlement.body)),
@@ -335,15 +368,16 @@ fn settle_one(
             due_at.map(TimestampMs::as_millis),
             settled_at.map(TimestampMs::as_millis),
             body,
-            number
+            claimed.attempts.saturating_add(1)
         ])?;
-    if changed == 0 {
-        return Ok(false);
-    }
     if let Some(due_at) = due_at {
         lock(state.leases).pull_back(claimed.subscription, due_at);
     }
-    let attempt = &settlement.attempt;
+    Ok(changed)
+}
+
+fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Result<(), StoreError> {
+    let Settlement { claimed, attempt, .. } = settlement;
     transaction
         .prepare_cached(
             "INSERT OR REPLACE INTO attempt (notification, number, started_at, took_ms, status, detail)
@@ -351,7 +385,7 @@ fn settle_one(
         )?
         .execute(params![
             claimed.notification.uuid().as_bytes(),
-            number,
+            claimed.attempts.saturating_add(1),
             attempt.started_at.as_millis(),
             i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX),
             attempt.status,
@@ -361,10 +395,7 @@ fn settle_one(
         let reason = "the endpoint answered 410 Gone";
         directory::set_status(transaction, claimed.subscription, SubscriptionStatus::Disabled, Some(reason))?;
     }
-    if let Cadence::Coalesced { min_interval } = cadence_of(transaction, state, claimed.subscription)? {
-        plan_next(transaction, state.leases, settlement, min_interval, now, ids)?;
-    }
-    Ok(true)
+    Ok(())
 }
 
 /// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
@@ -378,6 +409,8 @@ fn plan_next(
 ) -> Result<(), StoreError> {
     let claimed = &settlement.claimed;
     let settled = match settlement.step {
+        // What is rung again was delivered, however the ring ended.
+        _ if claimed.rung.is_some() => Settled::Delivered,
         Step::Delivered => Settled::Delivered,
         Step::Again(at) => Settled::Again(at),
         Step::Disable => Settled::Again(now),
@@ -397,7 +430,76 @@ fn plan_next(
                  WHERE subscription = ?1 AND state = 'dead' AND last_seq <= ?2",
             )?
             .execute(params![claimed.subscription.get(), claimed.last.seq.get()])?;
+        if change == Change::None && (settlement.ring_at.is_some() || claimed.rung.is_some()) {
+            let ring_at = settlement.ring_at.map(|at| at.max(now.after(min_interval)));
+            ring_again(transaction, claimed, ring_at, now)?;
+        }
     }
+    Ok(())
+}
+
+/// Lets a notification that was delivered be told again at `ring_at`; without a time, it stands as never fetched.
+/// One that has been fetched needs neither.
+fn ring_again(
+    transaction: &Transaction<'_>,
+    claimed: &Claimed,
+    ring_at: Option<TimestampMs>,
+    now: TimestampMs,
+) -> Result<(), StoreError> {
+    let rung = claimed.rung.map_or(0, |before| before.saturating_add(1));
+    transaction
+        .prepare_cached(&format!(
+            "UPDATE subscription SET ring = ?2, ring_at = ?3, rung = ?4,
+                 unfetched_at = iif(?3 IS NULL, coalesce(unfetched_at, ?5), unfetched_at)
+             WHERE id = ?1 AND NOT {FETCHED}"
+        ))?
+        .execute(params![
+            claimed.subscription.get(),
+            claimed.notification.uuid().as_bytes(),
+            ring_at.map(TimestampMs::as_millis),
+            rung,
+            now.as_millis()
+        ])?;
+    transaction
+        .prepare_cached(&format!(
+            "UPDATE subscription SET ring = NULL, ring_at = NULL, rung = 0, unfetched_at = NULL
+             WHERE id = ?1 AND {FETCHED}"
+        ))?
+        .execute([claimed.subscription.get()])?;
+    Ok(())
+}
+
+/// Ends the ringing for what an account's consumer has fetched. A ring under way ends when it is settled: what came
+/// meanwhile waits for that.
+pub(super) fn end_rings(
+    transaction: &Transaction<'_>,
+    leases: &Mutex<Leases>,
+    account: AccountId,
+) -> Result<(), StoreError> {
+    let mut select = transaction.prepare_cached(&format!(
+        "SELECT id, ring, newest_seq = told_seq FROM subscription WHERE account = ?1 AND protocol = 'nextcloud'
+         AND (ring IS NOT NULL OR unfetched_at IS NOT NULL) AND {FETCHED}"
+    ))?;
+    let fetched = select.query_map([account.get()], |row| {
+        let ring = row.get::<_, Option<[u8; 16]>>(1)?.map(|id| NotificationId::new(Uuid::from_bytes(id)));
+        Ok((SubscriptionId::new(row.get(0)?), ring, row.get::<_, bool>(2)?))
+    })?;
+    for row in fetched {
+        let (subscription, ring, all_told) = row?;
+        transaction
+            .prepare_cached("UPDATE subscription SET unfetched_at = NULL WHERE id = ?1")?
+            .execute([subscription.get()])?;
+        if all_told && ring.is_some_and(|ring| lock(leases).get(subscription, ring).is_none()) {
+            end_ring(transaction, subscription)?;
+        }
+    }
+    Ok(())
+}
+
+fn end_ring(transaction: &Transaction<'_>, subscription: SubscriptionId) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("UPDATE subscription SET ring = NULL, ring_at = NULL, rung = 0 WHERE id = ?1")?
+        .execute([subscription.get()])?;
     Ok(())
 }
 
@@ -410,7 +512,10 @@ fn apply(
 ) -> Result<(), StoreError> {
     match change {
         Change::None => Ok(()),
-        Change::Create(owed) => insert(transaction, leases, subscription, owed, now),
+        Change::Create(owed) => {
+            end_ring(transaction, subscription)?;
+            insert(transaction, leases, subscription, owed, now)
+        }
         Change::Widen(owed) | Change::Postpone(owed) => {
             transaction
                 .prepare_cached(
@@ -480,7 +585,49 @@ fn ledger(
         let held = lock(leases).get(subscription, owed.id).is_some();
         Owed { sealed: owed.sealed || held, ..owed }
     });
+    // While a ring is under way, nothing else is sent: what comes meanwhile is told after it.
+    if ledger.outstanding.is_none()
+        && let Some(ring) = ring_of(transaction, subscription)?
+        && lock(leases).get(subscription, ring.id).is_some()
+    {
+        let told = ledger.told;
+        ledger.outstanding = Some(Owed { id: ring.id, after: told, last: told, due_at: ring.due_at, sealed: true });
+    }
     Ok(ledger)
+}
+
+/// A notification that is to be rung again.
+struct Ring {
+    id: NotificationId,
+    due_at: TimestampMs,
+    rung: u32,
+}
+
+/// What is to be rung again while nothing is pending.
+fn ring_of(connection: &Connection, subscription: SubscriptionId) -> Result<Option<Ring>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT ring, ring_at, rung FROM subscription
+         WHERE id = ?1 AND protocol = 'nextcloud' AND ring IS NOT NULL AND ring_at IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.subscription = ?1 AND state = 'pending')",
+    )?;
+    let ring = select.query_row([subscription.get()], |row| {
+        Ok(Ring {
+            id: NotificationId::new(Uuid::from_bytes(row.get(0)?)),
+            due_at: TimestampMs::from_millis(row.get(1)?),
+            rung: row.get(2)?,
+        })
+    });
+    Ok(ring.optional()?)
+}
+
+/// The same, if nobody holds it.
+fn free_ring(
+    connection: &Connection,
+    subscription: SubscriptionId,
+    held: Option<&Held>,
+) -> Result<Option<Ring>, StoreError> {
+    let ring = ring_of(connection, subscription)?;
+    Ok(ring.filter(|ring| held.is_none_or(|held| !held.leases.contains_key(&ring.id))))
 }
 
 fn read_ledger(transaction: &Transaction<'_>, subscription: SubscriptionId) -> Result<Ledger, StoreError> {
@@ -548,7 +695,7 @@ fn cadence_of(
         .optional()?;
     let account = account.ok_or_else(|| StoreError::Missing(subscription.to_string()))?;
     state
-        .subscriptions_of(transaction, filebell_core::id::AccountId::new(account))?
+        .subscriptions_of(transaction, AccountId::new(account))?
         .iter()
         .find(|one| one.id == subscription)
         .map(|one| one.cadence())
@@ -594,16 +741,15 @@ fn due_rows(
         "SELECT protocol, account, since_secs FROM subscription WHERE id = ?1 AND {ACTIVE}"
     ))?;
     let about = about.query_row([subscription.get()], |row| {
-        let kind = word::<ProtocolKind>(row, 0, "subscription");
-        Ok((kind, row.get::<_, i64>(1)?, TimestampSecs::from_secs(row.get(2)?)))
+        let (account, shown) = (row.get(1)?, TimestampSecs::from_secs(row.get(2)?));
+        Ok(word(row, 0, "subscription").map(|kind| Owner { subscription, kind, account, shown }))
     });
-    let Some((kind, account, shown)) = about.optional()? else { return Ok(Vec::new()) };
-    let kind = kind?;
-    let mut select = connection.prepare_cached(
-        "SELECT id, after_seq, after_ordinal, last_seq, last_ordinal, attempts, created_at, body, due_at
+    let Some(owner) = about.optional()?.transpose()? else { return Ok(Vec::new()) };
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT {CLAIMED_COLUMNS}, due_at
          FROM notification WHERE subscription = ?1 AND state = 'pending' AND due_at <= ?2 AND (due_at, id) > (?3, ?4)
-         ORDER BY due_at, id",
-    )?;
+         ORDER BY due_at, id"
+    ))?;
     let (due_at, id) = frontier(held);
     let mut rows = select.query(params![subscription.get(), now.as_millis(), due_at, id])?;
     let mut free = Vec::new();
@@ -614,20 +760,50 @@ fn due_rows(
         if held.is_some_and(|held| held.leases.contains_key(&notification)) {
             continue;
         }
+        free.push((TimestampMs::from_millis(row.get(8)?), owner.claimed(connection, row, None)?));
+    }
+    if owner.kind == ProtocolKind::Nextcloud
+        && free.is_empty()
+        && let Some(ring) = free_ring(connection, subscription, held)?.filter(|ring| ring.due_at <= now)
+    {
+        let mut select =
+            connection.prepare_cached(&format!("SELECT {CLAIMED_COLUMNS} FROM notification WHERE id = ?1"))?;
+        let mut rows = select.query([ring.id.uuid().as_bytes()])?;
+        if let Some(row) = rows.next()? {
+            free.push((ring.due_at, owner.claimed(connection, row, Some(ring.rung))?));
+        }
+    }
+    Ok(free)
+}
+
+/// The columns that [`Owner::claimed`] reads, in its order.
+const CLAIMED_COLUMNS: &str = "id, after_seq, after_ordinal, last_seq, last_ordinal, attempts, created_at, body";
+
+/// The subscription that is claimed for.
+struct Owner {
+    subscription: SubscriptionId,
+    kind: ProtocolKind,
+    account: i64,
+    shown: TimestampSecs,
+}
+
+impl Owner {
+    /// A claim without a token.
+    fn claimed(&self, connection: &Connection, row: &Row<'_>, rung: Option<u32>) -> Result<Claimed, StoreError> {
         let after = mark(row, 1)?;
         let created_at = TimestampMs::from_millis(row.get(6)?);
         // Where each event has a notification of its own, both are written at once.
-        let oldest = match kind {
+        let oldest = match self.kind {
             ProtocolKind::SageX3 => None,
-            ProtocolKind::Nextcloud | ProtocolKind::Standard => oldest_after(connection, account, after.seq)?,
+            ProtocolKind::Nextcloud | ProtocolKind::Standard => oldest_after(connection, self.account, after.seq)?,
         };
-        let since = match kind {
-            ProtocolKind::Nextcloud => shown.min(oldest.map_or(shown, TimestampMs::to_secs)),
-            ProtocolKind::SageX3 | ProtocolKind::Standard => shown,
+        let since = match self.kind {
+            ProtocolKind::Nextcloud => self.shown.min(oldest.map_or(self.shown, TimestampMs::to_secs)),
+            ProtocolKind::SageX3 | ProtocolKind::Standard => self.shown,
         };
-        let claimed = Claimed {
-            notification,
-            subscription,
+        Ok(Claimed {
+            notification: NotificationId::new(Uuid::from_bytes(row.get(0)?)),
+            subscription: self.subscription,
             after,
             last: mark(row, 3)?,
             attempts: row.get(5)?,
@@ -635,11 +811,10 @@ fn due_rows(
             oldest_at: oldest.unwrap_or(created_at),
             body: row.get(7)?,
             since,
+            rung,
             token: LeaseToken(0),
-        };
-        free.push((TimestampMs::from_millis(row.get(8)?), claimed));
+        })
     }
-    Ok(free)
 }
 
 /// When the first event after `seq` was recorded.
