@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use filebell_core::wire::sagex3::ask::Transport;
+
 use super::*;
 use crate::ops::ProtocolRequest;
 
