@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use filebell_core::filter::FilterError;
 use filebell_core::id::AccountId;
+use filebell_core::retry::Outcome;
 use filebell_core::secret::Secret;
+use filebell_core::wire::SignedRequest;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -26,7 +28,7 @@ use crate::delivery::{Dispatcher, Egress, EgressError, Hints};
 use crate::http;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::ops::{Ops, OpsError, SageX3Settings, generate_admin_token};
+use crate::ops::{Ops, OpsError, PostForm, SageX3Settings, generate_admin_token};
 use crate::seams::Seams;
 use crate::source::Roots;
 use crate::source::folder::{Folder, FolderConfig, Ignore};
@@ -135,6 +137,7 @@ impl App {
         let (change, changed) = watch::channel(0);
         let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
         let timeout = config.delivery.timeout;
+        ops.posting(post_form(egress.clone(), timeout));
         let dispatcher = Dispatcher::new(store.clone(), egress, seams, config.delivery, &public_url, hints, metrics);
 
         let stop = CancellationToken::new();
@@ -187,6 +190,22 @@ pub async fn open_ops(
     let said = store.public_url().await?.and_then(|said| said.parse().ok());
     let public_url = public_url.or(said).unwrap_or_else(|| url_of(SocketAddr::from(([127, 0, 0, 1], 8080))));
     Ok(Ops::with_sagex3(store, journal, seams, public_url, None, sagex3))
+}
+
+/// Posts forms by `egress`, each within `deadline`.
+pub(crate) fn post_form(egress: Egress, deadline: Duration) -> PostForm {
+    Box::new(move |to, body| {
+        let egress = egress.clone();
+        Box::pin(async move {
+            let headers = vec![("Content-Type", "application/x-www-form-urlencoded".to_owned())];
+            let exchange = egress.post(&to, SignedRequest { headers, body }, deadline).await;
+            match (exchange.outcome, exchange.status) {
+                (Outcome::Accepted, _) => Ok(()),
+                (_, Some(status)) => Err(format!("it answered {status}")),
+                (_, None) => Err(exchange.detail.unwrap_or_else(|| "it did not answer".to_owned())),
+            }
+        })
+    })
 }
 
 async fn open_store(data_dir: &Path) -> Result<(Store, StoreKey), AppError> {

@@ -328,6 +328,9 @@ pub enum Failure {
     /// Authorise or token failed inside; 501 means that here.
     #[error("An internal error occurred: {0}")]
     TokenInternal(String),
+    /// Token: there is no key to sign with. The documented text breaks off after "for the".
+    #[error("no existing key for the signature of tokens")]
+    NoKey,
     /// Download or deletion without `filename`.
     #[error("Missing required request parameters filename")]
     MissingFilename,
@@ -409,7 +412,7 @@ impl Failure {
             | Self::NotificationNotFound => 404,
             Self::TooManyRequests => 429,
             Self::Internal | Self::DeleteFailed(_) => 500,
-            Self::TokenInternal(_) => 501,
+            Self::TokenInternal(_) | Self::NoKey => 501,
         }
     }
 
@@ -626,6 +629,7 @@ mod tests {
             (Failure::Unauthorised, 401, r#"{"message":"Unauthorised"}"#),
             (Failure::Internal, 500, r#"{"internalError":{"message":"An internal error occurred"}}"#),
             (Failure::TokenInternal("x".into()), 501, r#"{"message":"An internal error occurred: x"}"#),
+            (Failure::NoKey, 501, r#"{"message":"no existing key for the signature of tokens"}"#),
         ] {
             assert_eq!((failure.status(), text(failure.body()).as_str()), (status, body));
             assert_eq!(read::error_message(&failure.body()), failure.to_string());

@@ -142,7 +142,7 @@ impl Check<'_> {
 
     fn sagex3(&self, typed: TypedSageX3) -> SageX3Settings {
         let default = SageX3Settings::default();
-        let callback = |text: &str| text.parse().map_err(|_| one_of(text, &["form", "query"]));
+        let callback = |text: &str| text.parse().map_err(|_| one_of(text, &["form", "query", "server"]));
         let download = |text: &str| match text {
             "redirect" => Ok(Download::Redirect),
             "direct" => Ok(Download::Direct),

@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use filebell_core::wire::sagex3::ask::Transport;
+
 use super::*;
 use crate::ops::ProtocolRequest;
 
@@ -162,11 +164,13 @@ fn what_sage_leaves_open_is_chosen_and_checked() {
     let sagex3 = Scene::new().load(chosen).unwrap().sagex3;
     assert_eq!((sagex3.region.as_str(), sagex3.page_size, sagex3.quota_per_day), ("eu-prod", 2, Some(9)));
     assert_eq!((sagex3.consume_once, sagex3.access_for), (true, Duration::from_secs(3600)));
+    let server = Scene::new().load("[sagex3]\ncallback = \"server\"\n").unwrap().sagex3;
+    assert_eq!(server.callback, Transport::Server);
     let wrong = "[sagex3]\ncallback = \"post\"\ndownload = \"directly\"\nerrors = \"x\"\npage_size = 0\n\
                  access_token_life = \"20ms\"\nrefresh_token_life = \"1m\"\nregoin = \"x\"\n";
     let report = Scene::new().load(wrong).unwrap_err().to_string();
     for part in [
-        "`post` is not one of form, query",
+        "`post` is not one of form, query, server",
         "did you mean `direct`?",
         "`x` is not one of documented, nested, flat",
         "a page has 1 to 10000 files",

@@ -79,6 +79,7 @@ impl From<OpsError> for Problem {
             | OpsError::Store(_)
             | OpsError::Journal(_)
             | OpsError::NoRandomness
+            | OpsError::NoSigningKey
             | OpsError::Signing(_) => {
                 log_failure(&error);
                 Self::new(S::SERVICE_UNAVAILABLE, "try-again", "filebell could not do it now; its log says why")

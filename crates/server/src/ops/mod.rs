@@ -38,7 +38,7 @@ pub use observe::{
     ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
     ToldReport, WhyReport,
 };
-pub use pairing::{Answer, Asked, Consent, FolderChoice};
+pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 pub use sagex3::{Download, SageX3Settings};
 pub use signed::Signed;
@@ -143,6 +143,9 @@ pub enum OpsError {
     /// The system gives no randomness.
     #[error("the system gave no randomness")]
     NoRandomness,
+    /// There is no key that signs tokens.
+    #[error("there is no key that signs tokens: make one with `filebell keys rotate`")]
+    NoSigningKey,
     /// A token could not be signed.
     #[error("the tokens could not be signed")]
     Signing(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -179,6 +182,8 @@ struct Inner {
     quota: sagex3::Quota,
     /// Only where a server runs.
     served: OnceLock<observe::Served>,
+    /// The same.
+    post_form: OnceLock<PostForm>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -219,6 +224,7 @@ impl Ops {
             pages: sagex3::Pages::default(),
             quota: sagex3::Quota::default(),
             served: OnceLock::new(),
+            post_form: OnceLock::new(),
         }))
     }
 

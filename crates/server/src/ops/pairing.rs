@@ -4,14 +4,17 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
+use filebell_core::endpoint::{EndpointUrl, EndpointUrlError};
 use filebell_core::id::PairingId;
 use filebell_core::path::FilePath;
 use filebell_core::secret::Secret;
 use filebell_core::wire::sagex3::Failure;
 use filebell_core::wire::sagex3::ask::{self, Authorise, Transport, same_customer};
 use filebell_core::wire::sign::{self, hmac_sha256};
+use url::form_urlencoded;
 
 use super::admin::{random_text, random_uuid};
 use super::tokens::{AskError, secret_hash};
@@ -50,6 +53,21 @@ pub struct Answer {
     pub outcome: Result<Secret, String>,
 }
 
+/// Posts a form to a URL; where it did not arrive, says why for a person to read.
+pub type PostForm = Box<dyn Fn(EndpointUrl, Vec<u8>) -> Posting + Send + Sync>;
+type Posting = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+impl Answer {
+    /// The fields that the application gets.
+    pub fn fields(&self) -> [(&'static str, &str); 2] {
+        let outcome = match &self.outcome {
+            Ok(code) => ("authorizationCode", code.expose()),
+            Err(error) => ("error", error.as_str()),
+        };
+        [outcome, ("state", &self.state)]
+    }
+}
+
 /// What a person is asked.
 #[derive(Debug, Clone)]
 pub struct Consent {
@@ -86,7 +104,11 @@ impl Ops {
         let refused = (!known).then(|| Answer {
             application: application.name.clone(),
             redirect_uri: request.redirect_uri.clone(),
-            transport: request.transport.unwrap_or(self.0.sagex3.callback),
+            // Nobody has logged in: the server posts nothing for whoever that is, the browser may.
+            transport: match request.transport.unwrap_or(self.0.sagex3.callback) {
+                Transport::Server => Transport::Form,
+                other => other,
+            },
             state: request.state.clone(),
             outcome: Err(Failure::UnknownCustomer.to_string()),
         });
@@ -189,6 +211,24 @@ impl Ops {
             return Err(Failure::PairingNotFound.into());
         }
         Ok(answer(application, pairing, Err(REJECTED.to_owned())))
+    }
+
+    /// From now on `post` carries the answers that the server itself is to post.
+    pub fn posting(&self, post: PostForm) {
+        // A second call changes nothing; there is one app to call it.
+        let _ = self.0.post_form.set(post);
+    }
+
+    /// Posts an answer to the application; says for a person to read why it did not arrive.
+    pub async fn tell(&self, answer: &Answer) -> Result<(), String> {
+        let post = self.0.post_form.get().ok_or_else(|| "no server is running".to_owned())?;
+        let to: EndpointUrl = answer.redirect_uri.parse().map_err(|error: EndpointUrlError| error.to_string())?;
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(answer.fields()).finish();
+        let told = post(to, form.into_bytes()).await;
+        if let Err(why) = &told {
+            tracing::warn!(answer.application, why, "the answer to a pairing request did not arrive");
+        }
+        told
     }
 
     /// Proves that a form comes from a page that was shown to the browser with this session.

@@ -286,9 +286,6 @@ impl Ops {
         match blocking(move || Root::open(&root)?.remove_file(&target)).await {
             Ok(()) => (),
             Err(error) if is_absent(&error) => (),
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                return Err(OpsError::NotFound(format!("file {}", path.to_text())));
-            }
             Err(error) => return Err(OpsError::File(error)),
         }
         let gone = Arrival {

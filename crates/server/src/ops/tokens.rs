@@ -318,7 +318,7 @@ impl Ops {
 
     async fn sign(&self, claims: &Claims, kind: &str) -> Result<Secret, OpsError> {
         let directory = self.with_signing_key().await?;
-        let (kid, key) = directory.keys.signing().ok_or(OpsError::NoRandomness)?;
+        let (kid, key) = directory.keys.signing().ok_or(OpsError::NoSigningKey)?;
         let header = Header { typ: Some(kind.into()), kid: Some(kid.clone()), ..Header::new(ALGORITHM) };
         let text = jsonwebtoken::encode(&header, claims, key);
         text.map(Secret::new).map_err(|error| OpsError::Signing(Box::new(error)))

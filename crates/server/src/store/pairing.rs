@@ -90,7 +90,7 @@ pub struct Pairing {
     pub state: String,
     /// PKCE challenge (S256).
     pub challenge: Option<String>,
-    /// How the answer travels: `form` or `query`.
+    /// How the answer travels: `form`, `query` or `server`.
     pub transport: String,
     /// SHA-256 of the cookie of the browser that may decide.
     pub session_hash: [u8; 32],

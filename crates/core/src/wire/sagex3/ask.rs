@@ -157,6 +157,8 @@ pub enum Transport {
     Form,
     /// The browser is redirected, with the answer in the query.
     Query,
+    /// The server posts a form to the redirect URL itself.
+    Server,
 }
 
 impl Transport {
@@ -165,6 +167,7 @@ impl Transport {
         match self {
             Self::Form => "form",
             Self::Query => "query",
+            Self::Server => "server",
         }
     }
 }
@@ -173,13 +176,13 @@ impl std::str::FromStr for Transport {
     type Err = UnknownTransport;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Form, Self::Query].into_iter().find(|one| one.as_str() == text).ok_or(UnknownTransport)
+        [Self::Form, Self::Query, Self::Server].into_iter().find(|one| one.as_str() == text).ok_or(UnknownTransport)
     }
 }
 
 /// A text is not a transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a transport is `form` or `query`")]
+#[error("a transport is `form`, `query` or `server`")]
 pub struct UnknownTransport;
 
 /// A request for consent (2.1).

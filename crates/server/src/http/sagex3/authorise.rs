@@ -25,7 +25,7 @@ use super::super::auth::Peer;
 use super::super::problem::log_failure;
 use super::super::query::Query;
 use super::{Refused, not_stored, small_body};
-use crate::ops::{Answer, AskError, Consent, Ops, OpsError};
+use crate::ops::{Answer, AskError, Asked, Consent, Ops, OpsError};
 
 const STYLE: &str = include_str!("../../../templates/pairing/style.css");
 /// The style is named by its hash, so that no other style, and no script at all, is taken.
@@ -69,7 +69,16 @@ struct CallbackPage<'a> {
     heading: &'a str,
     application: &'a str,
     action: &'a str,
-    fields: Vec<(&'static str, &'a str)>,
+    fields: [(&'static str, &'a str); 2],
+}
+
+#[derive(Template)]
+#[template(path = "pairing/told.html")]
+struct ToldPage<'a> {
+    style: &'static str,
+    heading: &'a str,
+    application: &'a str,
+    failed: Option<String>,
 }
 
 #[derive(Template)]
@@ -88,9 +97,7 @@ async fn ask(State(ops): State<Ops>, RawQuery(query): RawQuery, headers: HeaderM
         Ok::<_, AskError>((request, asked))
     };
     match asked.await {
-        Ok((_, asked)) if asked.refused.is_some() => {
-            asked.refused.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |answer| back(&ops, &answer))
-        }
+        Ok((_, Asked { refused: Some(answer), .. })) => back(&ops, &answer).await,
         Ok((request, asked)) => login_page(&ops, &headers, &request, &asked.application, None),
         Err(error) => refused(error, &headers),
     }
@@ -172,9 +179,9 @@ async fn decide(
                     let consent = ops.consent(id, &session).await?;
                     Ok(consent_page(id, &consent, Some("Choose at least one folder."), StatusCode::BAD_REQUEST))
                 }
-                answer => Ok(back(&ops, &answer?)),
+                answer => Ok(back(&ops, &answer?).await),
             },
-            Ok(Some(b"reject")) => Ok(back(&ops, &ops.reject_pairing(id, &session, &csrf).await?)),
+            Ok(Some(b"reject")) => Ok(back(&ops, &ops.reject_pairing(id, &session, &csrf).await?).await),
             _ => Err(AskError::from(Failure::InvalidParameter("decision"))),
         }
     };
@@ -228,31 +235,36 @@ fn consent_page(id: PairingId, consent: &Consent, wrong: Option<&str>, status: S
 }
 
 /// Takes the browser back to the application with what came of it (section 2.3).
-fn back(ops: &Ops, answer: &Answer) -> Response {
-    let (name, value, heading) = match &answer.outcome {
-        Ok(code) => ("authorizationCode", code.expose(), "Accepted"),
-        Err(error) => ("error", error.as_str(), error.as_str()),
-    };
-    if answer.transport == Transport::Query {
-        return to_query(ops, answer, name, value);
+async fn back(ops: &Ops, answer: &Answer) -> Response {
+    let heading = answer.outcome.as_ref().map_or_else(String::as_str, |_| "Accepted");
+    let application = answer.application.as_str();
+    match answer.transport {
+        Transport::Query => to_query(ops, answer),
+        Transport::Form => {
+            let (action, fields) = (answer.redirect_uri.as_str(), answer.fields());
+            let page = CallbackPage { style: STYLE, heading, application, action, fields };
+            let status = match &answer.outcome {
+                Err(error) if *error == Failure::UnknownCustomer.to_string() => StatusCode::NOT_FOUND,
+                _ => StatusCode::OK,
+            };
+            html(status, &page, &origin(&answer.redirect_uri))
+        }
+        Transport::Server => {
+            let failed = ops.tell(answer).await.err();
+            let status = if failed.is_some() { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+            html(status, &ToldPage { style: STYLE, heading, application, failed }, "'none'")
+        }
     }
-    let fields = vec![(name, value), ("state", answer.state.as_str())];
-    let page =
-        CallbackPage { style: STYLE, heading, application: &answer.application, action: &answer.redirect_uri, fields };
-    let status = match &answer.outcome {
-        Err(error) if *error == Failure::UnknownCustomer.to_string() => StatusCode::NOT_FOUND,
-        _ => StatusCode::OK,
-    };
-    html(status, &page, &origin(&answer.redirect_uri))
 }
 
 /// With `code` and `iss` beside the protocol's own names, for standard clients.
-fn to_query(ops: &Ops, answer: &Answer, name: &str, value: &str) -> Response {
+fn to_query(ops: &Ops, answer: &Answer) -> Response {
     let mut url = answer.redirect_uri.clone();
     let mut separator = if url.contains('?') { '&' } else { '?' };
-    let mut pairs = vec![(name, value), ("state", answer.state.as_str()), ("iss", ops.public_url())];
-    if answer.outcome.is_ok() {
-        pairs.push(("code", value));
+    let mut pairs = answer.fields().to_vec();
+    pairs.push(("iss", ops.public_url()));
+    if let Ok(code) = &answer.outcome {
+        pairs.push(("code", code.expose()));
     }
     for (name, value) in pairs {
         // Writing to a text cannot fail.

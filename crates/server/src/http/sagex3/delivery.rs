@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::super::file_body;
 use super::super::query::Query;
-use super::{Refused, caller, json, refuse, wrong};
+use super::{Refused, caller, json, refuse, refuse_as, wrong};
 use crate::ops::{Download, Ops};
 
 pub(super) fn router() -> Router<Ops> {
@@ -113,7 +113,9 @@ async fn remove(
     let caller = caller(&ops, &headers).await?;
     let query = Query::new(query.as_deref());
     let name = query.one("filename").ok().flatten().ok_or(wrong(&ops, Failure::MissingFilename))?;
-    ops.remove_granted_file(&caller, &folder, name).await.map_err(refuse(&ops, Failure::FileNotFound))?;
+    let failed = Failure::DeleteFailed("The file could not be deleted".to_owned());
+    let removed = ops.remove_granted_file(&caller, &folder, name).await;
+    removed.map_err(refuse_as(&ops, Failure::FileNotFound, failed))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

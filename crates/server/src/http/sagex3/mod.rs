@@ -50,6 +50,10 @@ impl From<AskError> for Refused {
         match error {
             AskError::Refused(failure) => failure.into(),
             AskError::Failed(OpsError::Credentials | OpsError::Expired) => Failure::Unauthorised.into(),
+            AskError::Failed(error @ OpsError::NoSigningKey) => {
+                log_failure(&error);
+                Failure::NoKey.into()
+            }
             AskError::Failed(error) => {
                 log_failure(&error);
                 Failure::TokenInternal("try again later".to_owned()).into()
@@ -71,6 +75,11 @@ impl IntoResponse for Refused {
 
 /// Says what an error of a data call means here; `missing` is what "not found" is called.
 fn refuse(ops: &Ops, missing: Failure) -> impl FnOnce(OpsError) -> Refused {
+    refuse_as(ops, missing, Failure::Internal)
+}
+
+/// The same, where `inside` says that it failed inside.
+fn refuse_as(ops: &Ops, missing: Failure, inside: Failure) -> impl FnOnce(OpsError) -> Refused {
     let form = ops.sagex3().errors;
     move |error| {
         let mut retry_after_secs = None;
@@ -85,7 +94,7 @@ fn refuse(ops: &Ops, missing: Failure) -> impl FnOnce(OpsError) -> Refused {
             }
             other => {
                 log_failure(&other);
-                Failure::Internal
+                inside
             }
         };
         Refused { failure, form, retry_after_secs }

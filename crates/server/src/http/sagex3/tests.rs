@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use tower_service::Service;
 use url::Url;
 
+use crate::delivery::{Egress, Policy};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::ops::{AccountRequest, ApplicationRequest, Caller, Download, GrantRequest, Ops, SageX3Settings};
@@ -209,6 +210,11 @@ impl Scene {
         let (place, page) = self.log_in(&query()).await;
         let back = self.decide(&place, &page, "decision=accept&folder=SEED").await;
         back.field("authorizationCode").unwrap_or_else(|| panic!("{}", back.text()))
+    }
+
+    /// Changes the store behind its back.
+    fn meddle(&self, sql: &str) {
+        rusqlite::Connection::open(self.dir.path().join("filebell.db")).unwrap().execute_batch(sql).unwrap();
     }
 
     async fn pair(&self) -> Value {
@@ -984,6 +990,131 @@ async fn pages_go_on_where_they_ended_whatever_comes_and_goes() {
         let answer = scene.get(&format!("/v1/datadelivery/SEED?page={wrong}"), tokens.access.expose()).await;
         answer.refuses(400, "Invalid request parameter page");
     }
+}
+
+#[tokio::test]
+async fn what_fails_inside_is_answered_in_the_documented_words_and_discloses_nothing() {
+    let scene = Scene::new().await;
+    let code = scene.code().await;
+    scene.meddle("CREATE TRIGGER no_key BEFORE INSERT ON signing_key BEGIN SELECT RAISE(IGNORE); END");
+    scene.exchange(&code).await.refuses(501, "no existing key for the signature of tokens");
+    scene.meddle("DROP TRIGGER no_key");
+    let tokens = scene.pair().await;
+    scene.meddle("ALTER TABLE pairing RENAME TO hidden");
+    let internal = "An internal error occurred: try again later";
+    scene.exchange(&code).await.refuses(501, internal);
+    let (place, cookie) = (format!("/v1/token/authorise/{}", uuid::Uuid::nil()), "filebell-pairing=x");
+    scene.ask("GET", &place, &[("cookie", cookie)], "").await.refuses(501, internal);
+    scene.meddle("ALTER TABLE hidden RENAME TO pairing; ALTER TABLE refresh_token RENAME TO hidden");
+    scene.renew(&tokens["refresh_token"]).await.refuses(501, internal);
+}
+
+#[tokio::test]
+async fn a_delete_that_fails_says_so_and_can_be_repeated() {
+    let scene = Scene::new().await;
+    let tokens = scene.pair().await;
+    let by = format!("Bearer {}", access(&tokens));
+    let seed = scene.dir.path().join("acme/SEED");
+    std::fs::create_dir(seed.join("directory")).unwrap();
+    std::fs::write(seed.join("file"), "x").unwrap();
+    let delete = async |name: &str| {
+        let path = format!("/v1/datadelivery/SEED?filename={name}");
+        scene.ask("DELETE", &path, &[("authorization", &by)], "").await
+    };
+    delete("directory").await.refuses(500, "The file could not be deleted");
+    assert!(seed.join("directory").exists());
+    scene.meddle("ALTER TABLE file RENAME TO hidden");
+    delete("file").await.refuses(500, "The file could not be deleted");
+    scene.meddle("ALTER TABLE hidden RENAME TO file");
+    assert_eq!(delete("file").await.status, 204);
+    assert_eq!(delete("file").await.status, 204);
+}
+
+/// Answers one request with `status`; tells what was asked.
+async fn receiver(status: &'static str) -> (u16, tokio::task::JoinHandle<String>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !String::from_utf8_lossy(&asked).contains("&state=fB0q.%2B%26") {
+            assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0);
+        }
+        let answer = format!("HTTP/1.1 {status}\r\nLocation: /\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(asked).unwrap()
+    });
+    (port, asked)
+}
+
+impl Scene {
+    /// A scene whose server posts the answers to this port, if its policy allows loopback.
+    async fn posting(port: u16, allowed: bool) -> (Self, String) {
+        let settings = SageX3Settings { callback: Transport::Server, ..SageX3Settings::default() };
+        let scene = Self::with(settings).await;
+        let allow_networks = if allowed { vec!["127.0.0.0/8".parse().unwrap()] } else { vec![] };
+        let egress = Egress::new(Policy { allow_networks, allow_http: false }, Seams::real()).unwrap();
+        scene.ops.posting(crate::app::post_form(egress, Duration::from_secs(5)));
+        let callback = format!("http://127.0.0.1:{port}/x3/callback");
+        let request = ApplicationRequest {
+            name: "near".into(),
+            client_id: Some("near-client".into()),
+            client_secret: Some(Secret::new(SECRET)),
+            redirect_urls: vec![callback.clone()],
+            notification_url: None,
+            signature_encoding: SignatureEncoding::Hex,
+            managed: false,
+        };
+        scene.ops.write_application(request).await.unwrap();
+        let asked = query().replace(CLIENT, "near-client");
+        let asked = asked.replace(&percent_encode(CALLBACK.as_bytes()), &percent_encode(callback.as_bytes()));
+        (scene, asked)
+    }
+}
+
+#[tokio::test]
+async fn the_server_posts_the_answer_itself_where_that_was_chosen() {
+    for (decision, field) in [
+        ("decision=accept&folder=SEED", "\r\n\r\nauthorizationCode="),
+        ("decision=reject", "\r\n\r\nerror=The+pairing+request+has+been+rejected.&state="),
+    ] {
+        let (port, asked) = receiver("204 No Content").await;
+        let (scene, query) = Scene::posting(port, true).await;
+        let (place, page) = scene.log_in(&query).await;
+        let told = scene.decide(&place, &page, decision).await;
+        assert_eq!((told.status.as_u16(), told.header("location").as_str()), (200, ""));
+        assert!(told.text().contains("near has been told") && !told.text().contains("<form"), "{}", told.text());
+        let asked = asked.await.unwrap();
+        assert!(asked.starts_with("POST /x3/callback HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.to_lowercase().contains("content-type: application/x-www-form-urlencoded\r\n"), "{asked}");
+        assert!(asked.contains(field) && asked.ends_with("&state=fB0q.%2B%26"), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_the_server_cannot_post_says_why() {
+    let (port, asked) = receiver("302 Found").await;
+    let (scene, query) = Scene::posting(port, true).await;
+    let (place, page) = scene.log_in(&query).await;
+    let told = scene.decide(&place, &page, "decision=accept&folder=SEED").await;
+    assert_eq!(told.status, 502);
+    assert!(told.text().contains("near could not be told: it answered 302"), "{}", told.text());
+    asked.await.unwrap();
+
+    let (port, asked) = receiver("204 No Content").await;
+    let (scene, query) = Scene::posting(port, false).await;
+    let (place, page) = scene.log_in(&query).await;
+    let told = scene.decide(&place, &page, "decision=accept&folder=SEED").await;
+    assert_eq!(told.status, 502);
+    assert!(told.text().contains("add it to egress.allow_networks"), "{}", told.text());
+    assert!(!asked.is_finished(), "nothing may be connected to");
+
+    // Nobody has logged in: the browser carries it.
+    let unknown = query.replace(&percent_encode(CUSTOMER.as_bytes()), "https%3A%2F%2Fnobody.example");
+    let back = scene.ask("GET", &format!("/v1/token/authorise?{unknown}"), &[], "").await;
+    assert_eq!((back.status.as_u16(), back.field("error").is_some()), (404, true));
+    assert!(!asked.is_finished());
 }
 
 #[tokio::test]
