@@ -9,10 +9,10 @@ use clap::{Args, Subcommand};
 use filebell::app::open_ops;
 use filebell::config::{SCOPE_DEFAULT, parse_duration};
 use filebell::ops::{
-    AccountRequest, ApplicationRequest, Caller, GrantRequest, Ops, OpsError, ProtocolRequest, SubscriptionRequest,
+    Account, AccountRequest, Application, ApplicationRequest, Caller, GrantRequest, Ops, OpsError, ProtocolRequest,
+    SubscriptionRequest,
 };
 use filebell::seams::Seams;
-use filebell::store::{Account, Application};
 use filebell_core::filter::FilterText;
 use filebell_core::id::{AccountId, ApplicationId};
 use filebell_core::secret::Secret;
@@ -279,7 +279,7 @@ struct AppPasswordView {
 }
 
 impl AppPasswordView {
-    fn new(password: filebell::store::AppPassword) -> Self {
+    fn new(password: filebell::ops::AppPassword) -> Self {
         let last_used = password.last_used_at.map(|at| at.to_string());
         Self { name: password.name, made: password.created_at.to_string(), last_used }
     }

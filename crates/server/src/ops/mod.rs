@@ -48,7 +48,9 @@ pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
-use crate::store::{Account, Application, Grant, Store, StoreError};
+/// What the doors show of the store; its verbs stay behind this room.
+pub use crate::store::{Account, AppPassword, Application, Grant, IngestionStatus};
+use crate::store::{Store, StoreError};
 use passwords::Passwords;
 use throttle::Throttle;
 

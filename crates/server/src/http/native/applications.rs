@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::auth;
 use super::super::problem::Problem;
-use crate::ops::{ApplicationRequest, Caller, GrantRequest, Ops, OpsError};
-use crate::store::Application;
+use crate::ops::{Application, ApplicationRequest, Caller, GrantRequest, Ops, OpsError};
 
 /// How long an old secret still counts if nothing is said.
 const OVERLAP_SECS: u64 = 24 * 60 * 60;
@@ -189,7 +188,7 @@ async fn enable(State(ops): State<Ops>, Path(name): Path<String>, request: Parts
 /// The grants that the caller may know of: all of them, or its own.
 async fn grants(State(ops): State<Ops>, request: Parts) -> Result<Json<Vec<GrantView>>, Problem> {
     let caller = auth::caller(&ops, &request).await?;
-    let view = |(grant, application, account): (crate::store::Grant, String, String)| GrantView {
+    let view = |(grant, application, account): (crate::ops::Grant, String, String)| GrantView {
         application,
         account,
         folders: grant.folders,

@@ -14,8 +14,7 @@ use uuid::Uuid;
 
 use super::super::query::Query;
 use super::{Refused, caller, json, refuse, storage, wrong};
-use crate::ops::{Ops, OpsError, UploadError};
-use crate::store::IngestionStatus;
+use crate::ops::{IngestionStatus, Ops, OpsError, UploadError};
 
 pub(super) fn router() -> Router<Ops> {
     Router::new()

@@ -14,8 +14,7 @@ use serde_json::json;
 
 use super::super::problem::{Problem, log_failure};
 use super::{not_stored, token};
-use crate::ops::{AskError, Ops, OpsError};
-use crate::store::Application;
+use crate::ops::{Application, AskError, Ops, OpsError};
 
 pub(super) fn router() -> Router<Ops> {
     Router::new()

@@ -14,8 +14,7 @@ use uuid::Uuid;
 
 use super::super::auth::{Given, given};
 use super::{FORM_BYTES_MAX, Refused, json, not_stored};
-use crate::ops::{AskError, Issued, Ops};
-use crate::store::Application;
+use crate::ops::{Application, AskError, Issued, Ops};
 
 pub(super) fn router() -> Router<Ops> {
     Router::new().route("/v1/token", post(token).delete(remove)).route("/v1/token/{id}", delete(remove_by_id))
