@@ -12,6 +12,7 @@ mod pairing;
 mod passwords;
 mod pull;
 mod sagex3;
+mod sessions;
 mod settings;
 mod signed;
 mod throttle;
@@ -41,6 +42,7 @@ pub use observe::{
 pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 pub use sagex3::{Download, SageX3Settings};
+pub use sessions::{SESSION_LIFE, SignedIn};
 pub use signed::Signed;
 pub use tokens::{AskError, Introspection, Issued, TokenPair};
 

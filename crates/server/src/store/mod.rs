@@ -5,6 +5,7 @@
 
 mod crypt;
 mod pairing;
+mod sessions;
 mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -29,6 +30,7 @@ pub use crypt::{KeyError, StoreKey};
 pub use pairing::{
     Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,
 };
+pub use sessions::{Session, SessionBounds};
 
 use filebell_core::id::FreshIds;
 
