@@ -49,8 +49,8 @@ def complain(page, message):
 
 def sign_in(page, name, password):
     page.goto("/sign-in")
-    page.get_by_label("Account").fill(name)
-    page.get_by_label("Password").fill(password)
+    page.get_by_label("Account", exact=True).fill(name)
+    page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 

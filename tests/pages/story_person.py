@@ -67,11 +67,11 @@ def main():
         # Whoever is not signed in is asked to, and comes to where they wanted to go.
         page.goto("/settings/user/file_upload_notification")
         expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
-        page.get_by_label("Account").fill(NAME)
-        page.get_by_label("Password").fill("wrong")
+        page.get_by_label("Account", exact=True).fill(NAME)
+        page.get_by_label("Password", exact=True).fill("wrong")
         page.get_by_role("button", name="Sign in", exact=True).click()
         expect(page.get_by_role("alert")).to_have_text("Account or password is wrong.")
-        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
         page.get_by_role("button", name="Sign in", exact=True).click()
 
         # A mistake is shown at its field, and nothing that was typed is lost.

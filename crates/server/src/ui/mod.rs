@@ -3,6 +3,8 @@
 mod assets;
 mod form;
 mod frame;
+#[cfg(test)]
+mod scene;
 mod sign_in;
 mod text;
 mod visitor;

@@ -105,14 +105,4 @@ fn local(next: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::local;
-
-    #[test]
-    fn the_way_back_stays_here() {
-        assert_eq!(local("/deliveries?state=dead"), "/deliveries?state=dead");
-        for elsewhere in ["//evil.example", "/\\evil.example", "https://evil.example", "", "/\t/evil.example"] {
-            assert_eq!(local(elsewhere), "", "{elsewhere:?}");
-        }
-    }
-}
+mod tests;
