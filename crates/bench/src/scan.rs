@@ -79,6 +79,7 @@ async fn first_scan(root: &Path, data: &Path) -> Result<Duration> {
     let config = FolderConfig {
         settle: Duration::from_secs(2),
         quiet: Duration::ZERO,
+        orphan_after: Duration::from_secs(60),
         existing: Existing::None,
         rescan: Duration::from_secs(600),
         mode: Mode::Auto,

@@ -290,8 +290,8 @@ fn url_of(address: SocketAddr) -> Url {
 }
 
 fn folder_config(watch: WatchConfig) -> Result<FolderConfig, FilterError> {
-    let WatchConfig { settle, quiet, existing, rescan, mode, ignore } = watch;
-    Ok(FolderConfig { settle, quiet, existing, rescan, mode, ignore: Ignore::new(&ignore)? })
+    let WatchConfig { settle, quiet, orphan_after, existing, rescan, mode, ignore } = watch;
+    Ok(FolderConfig { settle, quiet, orphan_after, existing, rescan, mode, ignore: Ignore::new(&ignore)? })
 }
 
 /// Writes the objects that the configuration declares.

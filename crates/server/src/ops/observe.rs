@@ -515,7 +515,7 @@ async fn look(view: Option<View>, path: FilePath) -> Now {
     let looking = tokio::task::spawn_blocking(move || {
         let lies = view.lies(&path);
         let writers = match lies {
-            Lies::File { dev, inode } => writers::writers(dev, inode),
+            Lies::File { dev, inode } => writers::writers((dev, inode)),
             Lies::Nothing | Lies::Unknown => Vec::new(),
         };
         let writers = writers.into_iter().map(|one| format!("{} (process {})", one.name, one.pid)).collect();
@@ -529,6 +529,10 @@ fn settling(waiting: Waiting, writers: &[String]) -> String {
         return format!("it is being written by {}, and told when that is done", writers.join(", "));
     }
     match waiting {
+        Waiting { orphaned: true, .. } => {
+            "its writer was killed: it is told as orphaned, if nobody goes on with it for `watch.orphan_after`"
+                .to_owned()
+        }
         Waiting { failures: 1.., .. } => "it cannot be read, and is tried again; the log says why".to_owned(),
         Waiting { busy: 1.., .. } => "somebody is writing it, and it is told when that is done".to_owned(),
         Waiting { standing: true, .. } => "it is told when it has stood still for `watch.settle`".to_owned(),

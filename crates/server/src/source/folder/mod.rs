@@ -17,6 +17,7 @@ mod status;
 mod tests;
 mod view;
 mod watch;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,8 @@ pub struct FolderConfig {
     pub settle: Duration,
     /// Extra wait after the end of writing, for writers that close and go on.
     pub quiet: Duration,
+    /// How long a file whose writer was killed waits for another one to go on with it.
+    pub orphan_after: Duration,
     /// What is told of the files a new root comes with.
     pub existing: Existing,
     /// The time between two walks of a tree that is watched.
@@ -128,6 +131,7 @@ struct Shared {
     status: Status,
     watch: watch::Bell,
     scan: scan::Bell,
+    witness: witness::Witness,
     journal: Journal,
     runtime: Handle,
     first_seen_at: TimestampMs,
@@ -157,6 +161,7 @@ impl Folder {
             root,
             status: Status::default(),
             scan: scan::Bell::default(),
+            witness: witness::Witness::default(),
             journal,
             runtime: Handle::current(),
             first_seen_at: state.first_seen_at,
@@ -166,6 +171,7 @@ impl Folder {
         let mut folder = Self { shared, threads: Vec::new() };
         folder.spawn("watch", watch::run)?;
         folder.spawn("scan", scan::run)?;
+        folder.spawn("witness", witness::run)?;
         folder.spawn("decide", |shared| decide::run(shared, Lane::Quick))?;
         folder.spawn("decide-large", |shared| decide::run(shared, Lane::Large))?;
         folder.spawn("decide-huge", |shared| decide::run(shared, Lane::Huge))?;
@@ -234,6 +240,7 @@ impl Shared {
         self.stopped.store(true, Ordering::Relaxed);
         self.dirty.stop();
         self.scan.stop();
+        self.witness.stop();
         self.watch.wake();
     }
 

@@ -37,6 +37,7 @@ fn config() -> FolderConfig {
     FolderConfig {
         settle: Duration::from_millis(300),
         quiet: Duration::ZERO,
+        orphan_after: Duration::from_secs(60),
         existing: Existing::None,
         rescan: Duration::from_secs(600),
         mode: Mode::Auto,

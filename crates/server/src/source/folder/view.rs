@@ -24,6 +24,8 @@ pub struct Waiting {
     pub failures: u32,
     /// Nothing proves the end of its writing but its standing still.
     pub standing: bool,
+    /// Its writer was killed, and nobody has gone on with it.
+    pub orphaned: bool,
 }
 
 /// What lies at a path now.
