@@ -202,7 +202,7 @@ impl Decider<'_> {
             return Ok(Step::Later(VANISH_GRACE.saturating_sub(gone_for)));
         }
         let proved = taken.dirt.seen_vanish
-            || self.shared.root.sweeps()
+            || self.shared.root.is_known()
                 && (root.nearest_device(&taken.path)? == row.fingerprint.dev
                     || blind_file_system(root.as_fd()) == Some(OVERLAY));
         Ok(if proved { Step::Claim(Claim::Gone) } else { Step::Silent })
@@ -225,7 +225,7 @@ impl Decider<'_> {
         if let Some(left) = self.orphaned_for(taken, &print) {
             return Ok(Step::Later(left));
         }
-        let announce = self.announce(&taken.dirt, &print);
+        let announce = self.announce(&taken.path, &taken.dirt, &print);
         if lease == Lease::Unavailable && announce != Announce::Baseline {
             let (seen, since) = *taken.dirt.standing.get_or_insert_with(|| (print, Instant::now()));
             if seen != print {
@@ -295,9 +295,9 @@ impl Decider<'_> {
 
     /// What a new root came with is remembered, and told only if that is wanted: found by nothing but the first scan,
     /// and not changed since the root was first seen. The time of that change cannot be set by a writer.
-    fn announce(&self, dirt: &Dirt, print: &Fingerprint) -> Announce {
+    fn announce(&self, path: &FilePath, dirt: &Dirt, print: &Fingerprint) -> Announce {
         match dirt {
-            Dirt { only_scanned: true, .. } if self.shared.is_baseline(print) => Announce::Baseline,
+            Dirt { only_scanned: true, .. } if self.shared.is_baseline(path.as_bytes(), print) => Announce::Baseline,
             Dirt { written: true, .. } => Announce::Written,
             _ => Announce::News,
         }

@@ -155,12 +155,12 @@ impl Dirty {
 
     /// Marks again what is kept of the paths below a directory that went. A file in hand may be recorded there only
     /// after the rows there have been looked at.
-    pub(super) fn mark_below(&self, dir: &Dir) {
+    pub(super) fn mark_below(&self, dir: &Dir, hint: Hint) {
         let mut state = self.state();
         let below = state.entries.keys().filter(|path| dir.holds(path.as_bytes()));
         for path in below.map(|path| FilePath::clone(path)).collect::<Vec<_>>() {
             // It is in the set already: there is room for it.
-            let _ = self.mark_in(&mut state, path, Hint::Vanished);
+            let _ = self.mark_in(&mut state, path, hint);
         }
     }
 

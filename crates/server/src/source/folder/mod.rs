@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use filebell_core::arrival::Fingerprint;
 use filebell_core::id::AccountId;
+use filebell_core::root::{KnownRoot, RootIdentity};
 use filebell_core::time::TimestampMs;
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -36,7 +37,7 @@ pub use status::{RootState, RootStatus, ScanProgress};
 pub use view::{Examined, Lies, View, Waiting, examine};
 
 use crate::journal::{Journal, JournalError};
-use dirty::{Dirty, Lane};
+use dirty::{Dirty, Hint, Lane};
 use root::Root;
 use status::Status;
 
@@ -136,20 +137,23 @@ struct Shared {
     runtime: Handle,
     first_seen_at: TimestampMs,
     baseline_done: AtomicBool,
+    known: KnownRoot,
     stopped: AtomicBool,
 }
 
 impl Folder {
-    /// Starts watching; the threads it makes end with [`Folder::stop`], or soon after it is dropped.
+    /// Starts watching a root of which this is `known`; the threads it makes end with [`Folder::stop`], or soon after
+    /// it is dropped.
     pub async fn start(
         account: AccountId,
         account_name: String,
         root: &Path,
+        known: KnownRoot,
         config: FolderConfig,
         journal: Journal,
     ) -> Result<Self, RootError> {
         let refused = |error| RootError::new(root, error);
-        let (root, _) = Root::find(root).map_err(refused)?;
+        let root = Root::find(root, known.identity).map_err(refused)?;
         // Asked before anything is watched: what comes from now on is news.
         let state = journal.root_state(account).await?;
         let shared = Arc::new(Shared {
@@ -166,8 +170,10 @@ impl Folder {
             runtime: Handle::current(),
             first_seen_at: state.first_seen_at,
             baseline_done: AtomicBool::new(state.baseline_done),
+            known,
             stopped: AtomicBool::new(false),
         });
+        shared.look_at_root();
         let mut folder = Self { shared, threads: Vec::new() };
         folder.spawn("watch", watch::run)?;
         folder.spawn("scan", scan::run)?;
@@ -244,15 +250,32 @@ impl Shared {
         self.watch.wake();
     }
 
+    /// Says so if another directory than the known one lies at the root.
+    fn look_at_root(&self) {
+        let reason = (!self.root.is_known()).then(|| foreign_root(&self.user, self.root.path()));
+        self.status.set(&self.user, |conditions| conditions.foreign = reason);
+    }
+
     /// Whether a file that nothing but the first scan has found is what a new root came with and is not to be told.
-    fn is_baseline(&self, print: &Fingerprint) -> bool {
-        let first_seen_ns = self.first_seen_at.as_millis().saturating_mul(1_000_000);
-        let old = self.writes_baseline() && print.ctime_ns < first_seen_ns.saturating_sub(CLOCK_GRAIN_NS);
+    /// What lies where an interrupted first scan had been, and is not known from it, has come since.
+    fn is_baseline(&self, path: &[u8], print: &Fingerprint) -> bool {
+        let passed = self.known.reached.as_ref().is_some_and(|reached| path <= reached.as_bytes());
+        let old = self.writes_baseline() && !passed && self.is_before_first_seen(print.ctime_ns);
         match self.config.existing {
             Existing::None => old,
             Existing::Since(time) => old && print.mtime_ms() < time.as_millis(),
             Existing::All => false,
         }
+    }
+
+    /// What is hinted at what is known below a directory that went. In another root than the known one it may be of a
+    /// file that never lay there.
+    fn below_moved(&self) -> Hint {
+        if self.root.is_known() { Hint::Vanished } else { Hint::Missing }
+    }
+
+    fn is_before_first_seen(&self, time_ns: i64) -> bool {
+        time_ns < self.first_seen_at.as_millis().saturating_mul(1_000_000).saturating_sub(CLOCK_GRAIN_NS)
     }
 
     /// Whether the first scan may still find files that are not to be told.
@@ -263,6 +286,21 @@ impl Shared {
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
+}
+
+/// Which directory lies at a path that is to be a root.
+pub fn identify(root: &Path) -> Result<RootIdentity, RootError> {
+    root::identify(root).map_err(|error| RootError::new(root, error))
+}
+
+/// What is to be said, and done, about a root that is another directory than the known one.
+pub fn foreign_root(account: &str, root: &Path) -> String {
+    format!(
+        "another directory than the one that is known lies at {}: what it holds is told, but nothing that is missing in \
+         it is told as deleted; if its disk is not mounted, mount it; if it was replaced on purpose, run: filebell scan \
+         --accept-root {account}",
+        root.display()
+    )
 }
 
 impl RootError {
