@@ -22,6 +22,7 @@ use filebell_core::id::{
 use filebell_core::path::FilePath;
 use filebell_core::plan::Mark;
 use filebell_core::retry::Step;
+use filebell_core::root::{KnownRoot, RootIdentity};
 use filebell_core::secret::Secret;
 use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::{TimestampMs, TimestampSecs};
@@ -655,6 +656,22 @@ impl Store {
     /// The first scan of an account's root has come to its end.
     pub async fn set_baseline_done(&self, account: AccountId) -> Result<(), StoreError> {
         dispatch!(self, set_baseline_done(account))
+    }
+
+    /// Says what is known of an account's root, of which this directory was `found`. If none is known yet, this is the
+    /// one. If it is the known one under another device number, its files' rows follow.
+    pub async fn keep_root(&self, account: AccountId, found: RootIdentity) -> Result<KnownRoot, StoreError> {
+        dispatch!(self, keep_root(account, found))
+    }
+
+    /// From now on this directory is the known root of an account, and its files' rows are of its device.
+    pub async fn accept_root(&self, account: AccountId, identity: RootIdentity) -> Result<(), StoreError> {
+        dispatch!(self, accept_root(account, identity))
+    }
+
+    /// The known root of an account, if it was ever watched.
+    pub async fn root_identity(&self, account: AccountId) -> Result<Option<RootIdentity>, StoreError> {
+        dispatch!(self, root_identity(account))
     }
 
     // --- what only the Nextcloud protocol needs

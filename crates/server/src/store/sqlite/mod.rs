@@ -10,6 +10,7 @@ mod nextcloud;
 mod observe;
 mod owed;
 mod pairing;
+mod root;
 mod rows;
 mod sessions;
 
@@ -34,6 +35,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0003_sagex3.sql"),
     include_str!("../migrations/sqlite/0004_observe.sql"),
     include_str!("../migrations/sqlite/0005_ring.sql"),
+    include_str!("../migrations/sqlite/0007_roots.sql"),
     include_str!("../migrations/sqlite/0009_pages.sql"),
 ];
 /// Idle reading connections that are kept.
