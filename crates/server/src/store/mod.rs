@@ -310,6 +310,9 @@ pub struct Attempt {
 pub enum NotificationState {
     /// It waits for its time, or for its next attempt.
     Pending,
+    /// It was answered with 500, as by a receiver that takes it in and fails to say so; it is rung until somebody
+    /// fetches. Then it is delivered, or else dead.
+    Told,
     /// It was accepted.
     Delivered,
     /// Its schedule is at its end; it can be replayed.

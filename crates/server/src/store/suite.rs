@@ -917,3 +917,64 @@ async fn a_paused_subscription_is_not_rung() {
     bench.store.set_subscription_status(subscription, SubscriptionStatus::Active, None).await.unwrap();
     assert_eq!(bench.claim(200, subscription).await.len(), 1);
 }
+
+#[tokio::test]
+async fn what_was_answered_500_is_told_until_it_is_fetched_or_given_up() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    // Fetched while it is rung.
+    bench.arrive(100, "/a").await;
+    let first = bench.claim(100, subscription).await.remove(0);
+    assert!(bench.settle_ringing(100, &first, Step::Told, Some(10)).await);
+    assert_eq!(bench.state(first.notification).await, NotificationState::Told);
+    assert_eq!(bench.due(subscription).await, Some(at(110)));
+    bench.pulled(100).await;
+    assert_eq!((bench.due(subscription).await, bench.state(first.notification).await), (None, NotificationState::Delivered));
+
+    // Fetched before the answer is written.
+    bench.arrive(200, "/b").await;
+    let second = bench.claim(200, subscription).await.remove(0);
+    bench.pulled(200).await;
+    assert!(bench.settle_ringing(201, &second, Step::Told, Some(10)).await);
+    assert_eq!((bench.due(subscription).await, bench.state(second.notification).await), (None, NotificationState::Delivered));
+
+    // Accepted by a ring.
+    bench.arrive(300, "/c").await;
+    let third = bench.claim(300, subscription).await.remove(0);
+    bench.settle_ringing(300, &third, Step::Told, Some(10)).await;
+    let ring = bench.claim(310, subscription).await.remove(0);
+    bench.settle_ringing(310, &ring, Step::Delivered, Some(30)).await;
+    assert_eq!(bench.state(third.notification).await, NotificationState::Delivered);
+
+    // Newer events do not wait for it, and cover it.
+    bench.arrive(400, "/d").await;
+    let fourth = bench.claim(400, subscription).await.remove(0);
+    bench.settle_ringing(400, &fourth, Step::Told, Some(1000)).await;
+    bench.arrive(411, "/e").await;
+    assert_eq!(bench.state(fourth.notification).await, NotificationState::Superseded);
+    let fifth = bench.claim(411, subscription).await.remove(0);
+    assert_eq!((fifth.rung, fifth.since), (None, TimestampSecs::from_secs(200)), "it asks for all that was not fetched");
+    // So does what came while it was on its way.
+    bench.arrive(412, "/f").await;
+    bench.settle_ringing(412, &fifth, Step::Told, Some(10)).await;
+    assert_eq!(bench.state(fifth.notification).await, NotificationState::Superseded);
+
+    // Never fetched: given up, in sight, and to be replayed.
+    let sixth = bench.claim(422, subscription).await.remove(0);
+    bench.settle_ringing(422, &sixth, Step::Told, Some(10)).await;
+    let ring = bench.claim(432, subscription).await.remove(0);
+    bench.settle_ringing(432, &ring, Step::Told, None).await;
+    assert_eq!(
+        (bench.state(sixth.notification).await, bench.unfetched_at().await, bench.due(subscription).await),
+        (NotificationState::Dead, Some(at(432)), None)
+    );
+    assert_eq!(bench.store.replay_dead(subscription, at(500)).await.unwrap(), 1);
+    let again = bench.claim(500, subscription).await.remove(0);
+    assert_eq!((again.notification, again.rung, again.attempts), (sixth.notification, None, 0));
+    bench.settle_ringing(500, &again, Step::Told, Some(10)).await;
+    let ring = bench.claim(510, subscription).await.remove(0);
+    bench.settle_ringing(510, &ring, Step::Told, None).await;
+    assert_eq!(bench.state(sixth.notification).await, NotificationState::Dead);
+    bench.pulled(412).await;
+    assert_eq!((bench.state(sixth.notification).await, bench.unfetched_at().await), (NotificationState::Delivered, None));
+}
