@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_500_is_rung_in_bounds_and_other_failures_keep_to_the_schedule() {
-        let (rings, schedule) = (Rings::new(vec![secs(10), secs(30)]), Schedule::new(vec![secs(5), secs(60), secs(600)]));
+        let (rings, schedule) =
+            (Rings::new(vec![secs(10), secs(30)]), Schedule::new(vec![secs(5), secs(60), secs(600)]));
         assert_eq!(
             all_that_follows(&rings, &schedule, refused(500)),
             [(Step::Told, secs(10)), (Step::Told, secs(30)), (Step::Told, Duration::ZERO)]
@@ -145,7 +146,8 @@ mod tests {
             let gaps: Vec<_> = all_that_follows(&rings, &schedule, outcome).into_iter().map(|(_, gap)| gap).collect();
             assert_eq!(gaps, [secs(5), secs(60), secs(600), Duration::ZERO], "{outcome:?}");
         }
-        let next = rings.follow(&schedule, Ended { attempt: 1, rung: None, outcome: refused(410), at: NOW }, secs(1), 0.0);
+        let next =
+            rings.follow(&schedule, Ended { attempt: 1, rung: None, outcome: refused(410), at: NOW }, secs(1), 0.0);
         assert_eq!(next, Next { step: Step::Disable, ring_at: None });
         // Where nothing is rung, a 500 is a failure like others.
         assert_eq!(all_that_follows(&Rings::new(vec![]), &schedule, refused(500)).len(), 4);

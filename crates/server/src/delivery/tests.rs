@@ -247,6 +247,7 @@ impl House {
             customer_url: "https://x3.example.com".into(),
             customer_id: "cfg-1".into(),
             customer_code: "acme".into(),
+            quota_bytes: None,
             managed: false,
         };
         let account = store.upsert_account(account, TimestampMs::from_millis(START)).await.unwrap().id;

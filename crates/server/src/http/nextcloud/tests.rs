@@ -70,6 +70,7 @@ impl House {
                 customer_url: String::new(),
                 customer_id: String::new(),
                 customer_code: String::new(),
+                quota_bytes: None,
                 managed: false,
             };
             ops.write_account(account).await.unwrap();
@@ -566,4 +567,104 @@ async fn what_has_no_business_here_is_refused() {
     let list = house.alice("PROPFIND", "/remote.php/webdav/", &[("Depth", "1")], "").await;
     assert!(list.text().contains("%C3%A9") && list.text().contains("%FF") && !list.text().contains("link"));
     assert_eq!(std::fs::read(house.root("bob").join("secret")).unwrap(), b"b");
+}
+
+/// Refused for want of room, in the original's words, with nothing there and nothing told.
+fn has_no_room(answer: &Answer, words: &str) {
+    assert_eq!(answer.status, StatusCode::INSUFFICIENT_STORAGE, "{}", answer.text());
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<d:error xmlns:d=\"DAV:\" \
+         xmlns:s=\"http://sabredav.org/ns\">\n  <s:exception>Sabre\\DAV\\Exception\\InsufficientStorage</s:exception>\n  \
+         <s:message>{words}</s:message>\n</d:error>\n"
+    );
+    assert_eq!(answer.text(), body);
+}
+
+#[tokio::test]
+async fn nothing_comes_that_the_quota_has_no_room_for() {
+    let house = House::new().await;
+    let dav = "/remote.php/dav/files/alice";
+    let at = |name: &str| format!("{dav}/{name}");
+    house.ops.set_quota("alice", Some(10_000)).await.unwrap();
+    assert_eq!(house.alice("MKCOL", &at("d"), &[], "").await.status, StatusCode::CREATED);
+    assert_eq!(house.alice("PUT", &at("d/a"), &[], vec![b'a'; 6000]).await.status, StatusCode::CREATED);
+    let count = async || house.alice("GET", &format!("{RECENT}?since=0"), &[OCS], "").await.text();
+    let files = || {
+        let below = |path: std::path::PathBuf| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = below(house.root("alice")).chain(below(house.root("alice").join("d"))).collect();
+        names.sort();
+        names
+    };
+
+    let length = |bytes: usize| ("Content-Length", bytes.to_string());
+    let put = async |name: &str, bytes: usize, announced: bool| {
+        let (header, value) = length(bytes);
+        let headers = if announced { vec![(header, value.as_str())] } else { vec![] };
+        house.alice("PUT", &at(name), &headers, vec![b'b'; bytes]).await
+    };
+    for announced in [true, false] {
+        has_no_room(&put("b", 4001, announced).await, "Insufficient space in /b, 4001 required, 4000 available");
+        has_no_room(&put("d/b", 4001, announced).await, "Insufficient space in /d/b, 4001 required, 4000 available");
+    }
+    let copy = [("Destination", "/remote.php/dav/files/alice/copy")];
+    has_no_room(
+        &house.alice("COPY", &at("d/a"), &copy, "").await,
+        "Insufficient space in /, 6000 required, 4000 available",
+    );
+    has_no_room(
+        &house.alice("COPY", &at("d"), &copy, "").await,
+        "Insufficient space in /, 6000 required, 4000 available",
+    );
+    has_no_room(
+        &house.alice("MKCOL", &at("e"), &[], "").await,
+        "Insufficient space in /. 4000 available. Cannot create directory",
+    );
+    // In pieces: at the first piece if its sender says how much there will be, and at the latest when it is to be one.
+    let pieces = "/remote.php/dav/uploads/alice/up";
+    let announced = [("Destination", "/remote.php/dav/files/alice/d/c"), ("OC-Total-Length", "4001")];
+    house.alice("MKCOL", pieces, &[], "").await;
+    let piece = house.alice("PUT", &format!("{pieces}/1"), &announced, vec![b'c'; 2001]).await;
+    has_no_room(&piece, "Insufficient space in /d, 4001 required, 4000 available");
+    for number in 1..=2 {
+        house.alice("PUT", &format!("{pieces}/{number}"), &[], vec![b'c'; 2001]).await;
+    }
+    let whole = house.alice("MOVE", &format!("{pieces}/.file"), &announced[..1], "").await;
+    has_no_room(&whole, "Insufficient space in /d, 4002 required, 4000 available");
+    assert_eq!(house.alice("DELETE", pieces, &[], "").await.status, StatusCode::NO_CONTENT);
+    assert!(count().await.contains("<count>1</count>"));
+    assert_eq!(files(), [".filebell-pieces", "a", "d"]);
+
+    // What is there may change within its room, and what fits fits.
+    assert_eq!(put("d/a", 10_000, true).await.status, StatusCode::NO_CONTENT);
+    has_no_room(&put("d/a", 10_001, true).await, "Insufficient space in /d/a, 10001 required, 10000 available");
+    let find = async || house.alice("PROPFIND", dav, &[("Depth", "0")], "").await.text();
+    let props = "<d:quota-used-bytes>10000</d:quota-used-bytes><d:quota-available-bytes>0</d:quota-available-bytes>";
+    assert!(find().await.contains(props), "{}", find().await);
+    let user = async || house.alice("GET", "/ocs/v2.php/cloud/user?format=json", &[OCS], "").await.text();
+    let quota = r#""quota":{"free":0,"used":10000,"total":10000,"relative":100,"quota":10000}"#;
+    assert!(user().await.contains(quota), "{}", user().await);
+    house.ops.set_quota("alice", Some(30_000)).await.unwrap();
+    let quota = r#""quota":{"free":20000,"used":10000,"total":30000,"relative":33.33,"quota":30000}"#;
+    assert!(user().await.contains(quota), "{}", user().await);
+    assert_eq!(house.alice("COPY", &at("d"), &copy, "").await.status, StatusCode::CREATED);
+    assert!(find().await.contains("<d:quota-used-bytes>20000</d:quota-used-bytes>"));
+    assert_eq!(house.alice("DELETE", &at("d"), &[], "").await.status, StatusCode::NO_CONTENT);
+    assert!(find().await.contains("<d:quota-available-bytes>20000</d:quota-available-bytes>"));
+    house.ops.set_quota("alice", None).await.unwrap();
+    assert!(find().await.contains("<d:quota-available-bytes>-3</d:quota-available-bytes>"));
+    assert_eq!(put("d2", 100_000, true).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn uploads_that_come_together_do_not_take_the_same_room() {
+    let house = House::new().await;
+    house.ops.set_quota("alice", Some(50)).await.unwrap();
+    let names: Vec<String> = (0..20).map(|number| format!("/remote.php/webdav/{number}")).collect();
+    let puts = names.iter().map(|name| house.alice("PUT", name, &[], vec![b'x'; 10]));
+    let statuses: Vec<StatusCode> =
+        futures_util::future::join_all(puts).await.into_iter().map(|answer| answer.status).collect();
+    let came = statuses.iter().filter(|status| **status == StatusCode::CREATED).count();
+    let refused = statuses.iter().filter(|status| **status == StatusCode::INSUFFICIENT_STORAGE).count();
+    assert_eq!((came, refused), (5, 15), "as many as there is room for, and no other");
+    assert_eq!(std::fs::read_dir(house.root("alice")).unwrap().count(), 5);
 }

@@ -114,6 +114,7 @@ impl Scene {
             customer_url: customer_url.into(),
             customer_id: format!("{name}-config"),
             customer_code: name.into(),
+            quota_bytes: None,
             managed: false,
         };
         self.ops.write_account(request).await.unwrap();
@@ -557,6 +558,7 @@ async fn a_token_for_another_host_is_none() {
         customer_url: CUSTOMER.into(),
         customer_id: String::new(),
         customer_code: String::new(),
+        quota_bytes: None,
         managed: false,
     };
     one.write_account(account).await.unwrap();

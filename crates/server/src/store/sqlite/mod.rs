@@ -33,6 +33,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0003_sagex3.sql"),
     include_str!("../migrations/sqlite/0004_observe.sql"),
     include_str!("../migrations/sqlite/0005_ring.sql"),
+    include_str!("../migrations/sqlite/0008_quota.sql"),
 ];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;

@@ -98,6 +98,18 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "File could not be located")
     }
 
+    /// No room at a path, in the original's words.
+    fn no_room(path: Option<&FilePath>, error: OpsError) -> Self {
+        let path = path.map_or("/".into(), FilePath::to_text);
+        match error {
+            OpsError::NoRoom { required, available } => {
+                let text = format!("Insufficient space in {path}, {required} required, {available} available");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, text)
+            }
+            other => other.into(),
+        }
+    }
+
     /// The class of the exception that the original would have thrown.
     fn exception(&self) -> &'static str {
         match self.status {
@@ -127,7 +139,9 @@ impl From<OpsError> for Refusal {
             OpsError::Exists(_) => Self::new(S::METHOD_NOT_ALLOWED, "The resource you tried to create already exists"),
             OpsError::Upload(why) => Self::new(S::BAD_REQUEST, why.to_string()),
             OpsError::Throttled => Self::new(S::TOO_MANY_REQUESTS, "Too many requests"),
-            OpsError::File(why) if why.kind() == io::ErrorKind::StorageFull => {
+            OpsError::NoRoom { .. } => Self::no_room(None, error),
+            OpsError::File(why) if matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                log_failure(&error);
                 Self::new(S::INSUFFICIENT_STORAGE, "The disk is full")
             }
             OpsError::File(why) if why.kind() == io::ErrorKind::PermissionDenied => {
@@ -344,6 +358,37 @@ async fn file(open: OpenFile, entry: Option<&Entry>, parts: &Parts) -> Result<Re
     Ok(finished(response))
 }
 
+/// What the original asks a directory to have room for.
+const DIRECTORY_BYTES: u64 = 4096;
+
+/// A directory is copied file by file; if not all of them fit, none is.
+async fn room_for_copy(site: &Site, from: Option<FilePath>, to: Option<FilePath>) -> Result<(), Refusal> {
+    let (Some(to), Ok(entry)) = (to, site.ops.entry(&site.caller, from.clone()).await) else { return Ok(()) };
+    let bytes = match entry.is_directory() {
+        true => site.ops.bytes_below(&site.caller, from).await?,
+        false => entry.look.print.size,
+    };
+    let fits = site.ops.must_fit(&site.caller.account, &to, bytes).await;
+    // The original names what is there: the file, or the directory that it would come into.
+    let named = match site.ops.entry(&site.caller, Some(to.clone())).await {
+        Ok(_) => Some(to),
+        Err(_) => to.parent(),
+    };
+    fits.map_err(|error| Refusal::no_room(named.as_ref(), error))
+}
+
+async fn room_for_directory(site: &Site, path: Option<&FilePath>) -> Result<(), Refusal> {
+    let left = site.ops.usage(&site.caller.account).await?.left();
+    match left.filter(|left| *left < DIRECTORY_BYTES) {
+        None => Ok(()),
+        Some(left) => {
+            let parent = path.and_then(FilePath::parent).map_or_else(|| "/".to_owned(), |path| path.to_text().into());
+            let text = format!("Insufficient space in {parent}. {left} available. Cannot create directory");
+            Err(Refusal::new(StatusCode::INSUFFICIENT_STORAGE, text))
+        }
+    }
+}
+
 /// Hands a change to the protocol layer, and says what came of it as the original would.
 async fn change(site: &Site, path: Option<FilePath>, parts: Parts, body: Body) -> Result<Response, Refusal> {
     let method = parts.method.clone();
@@ -369,6 +414,11 @@ async fn change(site: &Site, path: Option<FilePath>, parts: Parts, body: Body) -
         "MOVE" | "COPY" => replaced(site, path.clone(), target.clone()).await,
         _ => None,
     };
+    match method.as_str() {
+        "COPY" => room_for_copy(site, path.clone(), target.clone()).await?,
+        "MKCOL" => room_for_directory(site, path.as_ref()).await?,
+        _ => (),
+    }
     let about = Arc::new(About { mtime, writes: method == Method::PUT, replaced, ..About::default() });
     let tree = Tree { ops: site.ops.clone(), caller: site.caller.clone(), about: about.clone() };
     let handler: DavHandler = DavConfig::new()
@@ -380,8 +430,10 @@ async fn change(site: &Site, path: Option<FilePath>, parts: Parts, body: Body) -
     let headers = parts.headers.clone();
     let uri = parts.uri.clone();
     let response = handler.handle(Request::from_parts(parts, body)).await;
-    let refusal = *about.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-    let status = refusal.unwrap_or(response.status());
+    if let Some(refusal) = about.refusal() {
+        return Err(refusal);
+    }
+    let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         return Err(refused(site, &method, status, path, &headers).await);
     }
@@ -532,12 +584,20 @@ async fn serve_pieces(ops: &Ops, request: Request) -> Result<Response, Refusal> 
         _ => (path.name(), None),
     };
     let size = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let prefix = format!("/remote.php/dav/files/{}", caller.account.name);
+    let locks = Locks::default().of(caller.account.id);
+    let site = Site { ops: ops.clone(), caller: caller.clone(), locks, base: prefix.clone(), prefix };
+    let total = parts.headers.get("oc-total-length").and_then(|value| value.to_str().ok()?.parse().ok());
     match (parts.method.as_str(), name) {
         ("MKCOL", None) => {
             ops.begin_pieces(&caller, transfer).await?;
             Ok(empty(StatusCode::CREATED))
         }
         ("PUT", Some(name)) => {
+            if let (Some(total), Ok(Some(to))) = (total, destination(&site, &parts.headers)) {
+                let fits = ops.must_fit(&caller.account, &to, total).await;
+                fits.map_err(|error| Refusal::no_room(to.parent().as_ref(), error))?;
+            }
             let bytes = body.into_data_stream().map(|piece| piece.map_err(io::Error::other));
             ops.write_piece(&caller, transfer, name, bytes, size).await?;
             Ok(empty(StatusCode::CREATED))
@@ -547,13 +607,10 @@ async fn serve_pieces(ops: &Ops, request: Request) -> Result<Response, Refusal> 
             Ok(empty(StatusCode::NO_CONTENT))
         }
         ("MOVE", Some(b".file")) => {
-            let prefix = format!("/remote.php/dav/files/{}", caller.account.name);
-            let locks = Locks::default().of(caller.account.id);
-            let site = Site { ops: ops.clone(), caller: caller.clone(), locks, base: prefix.clone(), prefix };
             let to = destination(&site, &parts.headers)?.ok_or_else(Refusal::not_found)?;
-            let total = parts.headers.get("oc-total-length").and_then(|value| value.to_str().ok()?.parse().ok());
             let (mtime, checksum) = (mtime(&parts.headers)?, checksum(&parts.headers));
-            let placed = ops.end_pieces(&caller, transfer, to.clone(), total, mtime, checksum).await?;
+            let placed = ops.end_pieces(&caller, transfer, to.clone(), total, mtime, checksum).await;
+            let placed = placed.map_err(|error| Refusal::no_room(to.parent().as_ref(), error))?;
             let mut answer = empty(if placed.replaced { StatusCode::NO_CONTENT } else { StatusCode::CREATED });
             told(&site, Some(to), &Method::PUT, mtime, answer.headers_mut()).await?;
             Ok(answer)

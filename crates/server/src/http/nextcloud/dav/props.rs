@@ -205,7 +205,10 @@ async fn value(site: &Site, entry: &Entry, name: &Name) -> Result<Option<Value>,
             text(&String::from_utf8_lossy(own))
         }
         (DAV, "creationdate") => text("1970-01-01T00:00:00+00:00"),
-        (DAV, "quota-available-bytes") if directory => text("-3"),
+        (DAV, "quota-available-bytes") if directory => {
+            let available = site.ops.available(&site.caller).await?;
+            text(&available.map_or_else(|| "-3".to_owned(), |available| available.to_string()))
+        }
         (DAV, "quota-used-bytes") if directory => text(&used().await?),
         (DAV, "supportedlock") => Some(Value::Xml(supported_locks())),
         (DAV, "lockdiscovery") => Some(Value::Xml(locks(&site.locks_on(entry.path.as_ref()).await))),
