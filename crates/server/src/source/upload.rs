@@ -229,6 +229,12 @@ pub struct Mtime {
     pub nanos: u32,
 }
 
+impl From<Mtime> for Timespec {
+    fn from(mtime: Mtime) -> Self {
+        Self { tv_sec: mtime.secs, tv_nsec: mtime.nanos.into() }
+    }
+}
+
 /// What is being written, and what is known of it so far.
 #[derive(Debug)]
 struct Work {
@@ -296,8 +302,8 @@ impl Work {
             }
         }
         let place = || -> io::Result<_> {
-            if let Some(Mtime { secs, nanos }) = mtime {
-                let time = Timespec { tv_sec: secs, tv_nsec: nanos.into() };
+            if let Some(mtime) = mtime {
+                let time = mtime.into();
                 futimens(&staged.file, &Timestamps { last_access: time, last_modification: time })?;
             }
             let replaced = staged.replaces()?;

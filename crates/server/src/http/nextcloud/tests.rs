@@ -535,6 +535,49 @@ async fn dead_properties_follow_a_file() {
 }
 
 #[tokio::test]
+async fn the_time_of_change_is_set_and_told_to_nobody() {
+    use std::os::unix::fs::MetadataExt;
+    let house = House::new().await;
+    let path = "/remote.php/webdav/a.txt";
+    house.alice("PUT", path, &[], "a").await;
+    house.alice("MKCOL", "/remote.php/webdav/d", &[], "").await;
+    let tag = house.alice("HEAD", path, &[], "").await.header("etag").to_owned();
+    let patch = async |path: &str, property: &str, value: &str| {
+        let body = format!(
+            "<d:propertyupdate xmlns:d=\"DAV:\"><d:set><d:prop><d:{property}>{value}</d:{property}></d:prop></d:set>\
+             </d:propertyupdate>"
+        );
+        house.alice("PROPPATCH", path, &[], body).await.text()
+    };
+    for (path, at) in [(path, "a.txt"), ("/remote.php/webdav/d", "d")] {
+        let answer = patch(path, "lastmodified", "1500000000").await;
+        let set = "<d:prop><d:lastmodified/></d:prop><d:status>HTTP/1.1 200 OK</d:status>";
+        assert!(answer.contains(set), "{answer}");
+        assert_eq!(std::fs::metadata(house.root("alice").join(at)).unwrap().mtime(), 1_500_000_000);
+        let found = house.alice("PROPFIND", path, &[("Depth", "0")], "").await.text();
+        assert!(found.contains("<d:getlastmodified>Fri, 14 Jul 2017 02:40:00 GMT<"), "{found}");
+    }
+    assert_eq!(house.alice("HEAD", path, &[], "").await.header("etag"), tag, "its content is the same");
+    let bearer = house.ops.add_app_password("alice", "a").await.unwrap();
+    let bearer = format!("Bearer {}", bearer.expose());
+    let changes = house.ask("GET", "/api/v1/changes", None, &[("Authorization", &bearer)], "").await.text();
+    let changes: serde_json::Value = serde_json::from_str(&changes).unwrap();
+    assert_eq!(changes["events"].as_array().unwrap().len(), 1, "nothing is told: {changes}");
+    for (path, property, value) in [
+        (path, "getlastmodified", "Fri, 14 Jul 2017 02:40:00 GMT"),
+        (path, "lastmodified", "soon"),
+        (path, "lastmodified", ""),
+        (path, "lastmodified", "99999999999999999999"),
+        ("/remote.php/webdav/", "lastmodified", "1500000000"),
+    ] {
+        let answer = patch(path, property, value).await;
+        assert!(answer.contains("403 Forbidden"), "{property} {value}: {answer}");
+    }
+    let missing = house.alice("PROPPATCH", "/remote.php/webdav/none", &[], patch(path, "x", "y").await).await;
+    assert!(missing.status.is_client_error());
+}
+
+#[tokio::test]
 async fn what_has_no_business_here_is_refused() {
     let house = House::new().await;
     let root = house.root("alice");

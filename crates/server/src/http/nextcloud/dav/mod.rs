@@ -5,7 +5,6 @@
 
 mod fs;
 mod props;
-mod xml;
 
 use std::collections::HashMap;
 use std::io;
@@ -22,6 +21,7 @@ use dav_server::memls::MemLs;
 use dav_server::{DavConfig, DavHandler};
 use filebell_core::id::AccountId;
 use filebell_core::path::FilePath;
+use filebell_core::wire::xml;
 use futures_util::StreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -399,9 +399,9 @@ async fn change(site: &Site, path: Option<FilePath>, parts: Parts, body: Body) -
         body
     } else {
         let body = small(body).await?;
-        // Entities of a document's own are nobody's need here, and somebody's bomb.
-        if body.windows(9).any(|part| part.eq_ignore_ascii_case(b"<!doctype")) {
-            return Err(Refusal::bad_request("Document types are not read"));
+        // The protocol layer reads XML without bounds: it gets what we can read.
+        if method.as_str() == "LOCK" && !body.is_empty() && xml::read(&body).is_err() {
+            return Err(Refusal::bad_request("The request body is not XML"));
         }
         body.into()
     };
@@ -557,13 +557,14 @@ fn destination(site: &Site, headers: &HeaderMap) -> Result<Option<FilePath>, Ref
 fn mtime(headers: &HeaderMap) -> Result<Option<Mtime>, Refusal> {
     let Some(value) = headers.get("x-oc-mtime") else { return Ok(None) };
     let wrong = || Refusal::bad_request("X-OC-MTime header must be an integer (unix timestamp).");
-    let text = value.to_str().map_err(|_| wrong())?;
+    value.to_str().ok().and_then(unix_time).map(Some).ok_or_else(wrong)
+}
+
+fn unix_time(text: &str) -> Option<Mtime> {
     let (secs, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
-    let secs: i64 = secs.parse().map_err(|_| wrong())?;
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) || !(-(1 << 31)..1 << 33).contains(&secs) {
-        return Err(wrong());
-    }
-    Ok(Some(Mtime { secs, nanos: 0 }))
+    let secs: i64 = secs.parse().ok()?;
+    let good = fraction.bytes().all(|byte| byte.is_ascii_digit()) && (-(1 << 31)..1 << 33).contains(&secs);
+    good.then_some(Mtime { secs, nanos: 0 })
 }
 
 /// `/remote.php/dav/uploads/ACCOUNT/TRANSFER/NAME`: uploads in pieces, the second way.
