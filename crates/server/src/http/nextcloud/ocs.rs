@@ -141,7 +141,11 @@ async fn answer(ops: &Ops, version: Version, request: Request) -> Response {
         },
         (Route::Webhooks, _) => Err(Failure::NotAdmin),
         (Route::Config, _) => Ok(ok(format, success(version, format, &config(&parts)).into())),
-        (_, caller) => Ok(tagged(format, success(version, format, &capabilities(caller.is_some())), &parts.headers)),
+        (_, caller) => Ok(tagged(
+            format,
+            success(version, format, &capabilities(caller.is_some(), ops.public_url())),
+            &parts.headers,
+        )),
     };
     answered.unwrap_or_else(|failure| refuse(failure, format))
 }
@@ -283,7 +287,7 @@ fn rows(writer: &mut RecentWriter, files: &[StoredFile]) {
 }
 
 /// What a client asks for when it logs in: nothing is claimed that is not served.
-fn capabilities(logged_in: bool) -> Node {
+fn capabilities(logged_in: bool, base: &str) -> Node {
     let (major, minor, micro, text) = NEXTCLOUD;
     let version = Node::map([
         ("major", Node::Int(major)),
@@ -315,11 +319,35 @@ fn capabilities(logged_in: bool) -> Node {
                 ]),
             ),
             ("dav", Node::map([("chunking", Node::text("1.0"))])),
+            ("theming", theming(base)),
         ])
     } else {
-        Node::map([guessing])
+        Node::map([guessing, ("theming", theming(base))])
     };
     Node::map([("version", version), ("capabilities", all)])
+}
+
+/// How clients are to look: as they do where nobody has changed anything.
+fn theming(base: &str) -> Node {
+    let (blue, white) = (|| Node::text("#00679e"), || Node::text("#ffffff"));
+    let logo = || Node::text(format!("{base}/core/img/logo/logo.svg?v=0"));
+    Node::map([
+        ("name", Node::text("Nextcloud")),
+        ("url", Node::text("https://nextcloud.com")),
+        ("slogan", Node::text("a safe home for all your data")),
+        ("color", blue()),
+        ("color-text", white()),
+        ("color-element", blue()),
+        ("color-element-bright", blue()),
+        ("color-element-dark", blue()),
+        ("logo", logo()),
+        ("background", Node::text(format!("{base}/apps/theming/img/background/jenna-kim-the-globe.webp"))),
+        ("background-text", white()),
+        ("background-plain", Node::Bool(false)),
+        ("background-default", Node::Bool(true)),
+        ("logoheader", logo()),
+        ("favicon", logo()),
+    ])
 }
 
 fn config(parts: &Parts) -> Node {

@@ -21,7 +21,7 @@ use dav_server::memls::MemLs;
 use dav_server::{DavConfig, DavHandler};
 use filebell_core::id::AccountId;
 use filebell_core::path::FilePath;
-use filebell_core::wire::xml;
+use filebell_core::wire::{percent_encode, xml};
 use futures_util::StreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -348,13 +348,23 @@ async fn get(site: &Site, path: Option<FilePath>, parts: &Parts) -> Result<Respo
 }
 
 async fn file(open: OpenFile, entry: Option<&Entry>, parts: &Parts) -> Result<Response, OpsError> {
+    let name = percent_encode(open.path.name());
     let mut response = file_body::answer(open, &parts.method, &parts.headers).await?;
     let headers = response.headers_mut();
+    let text = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()?.strip_prefix("text/"));
+    if let Some(kind) = text.and_then(|kind| HeaderValue::try_from(format!("text/{kind};charset=UTF-8")).ok()) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    let named = format!("attachment; filename*=UTF-8''{name}; filename=\"{name}\"");
+    if let Ok(named) = HeaderValue::try_from(named) {
+        headers.insert(header::CONTENT_DISPOSITION, named);
+    }
     if let Some(tag) = headers.get(header::ETAG).cloned() {
         headers.insert("oc-etag", tag);
     }
-    let checksum = entry.and_then(Entry::checksum).and_then(|checksum| HeaderValue::try_from(checksum).ok());
-    headers.extend(checksum.map(|checksum| (header::HeaderName::from_static("oc-checksum"), checksum)));
+    if let Some(Ok(checksum)) = entry.and_then(Entry::checksum).map(HeaderValue::try_from) {
+        headers.insert("oc-checksum", checksum);
+    }
     Ok(finished(response))
 }
 
