@@ -37,6 +37,9 @@ pub struct AccountRequest {
     pub customer_id: String,
     /// Sage X3 customer code.
     pub customer_code: String,
+    /// How many bytes it may hold; `None` keeps the quota it has, or, where it is declared in the configuration file,
+    /// lets it hold as many as it likes.
+    pub quota_bytes: Option<u64>,
     /// Declared in the configuration file.
     pub managed: bool,
 }
@@ -125,6 +128,7 @@ impl Ops {
             customer_url: request.customer_url,
             customer_id: request.customer_id,
             customer_code: request.customer_code,
+            quota_bytes: request.quota_bytes,
             managed: request.managed,
         };
         Ok(self.0.store.upsert_account(account, self.0.seams.now()).await?)

@@ -89,6 +89,8 @@ pub struct Account {
     pub customer_id: String,
     /// Sage X3 customer code.
     pub customer_code: String,
+    /// How many bytes it may hold; `None` as many as it likes.
+    pub quota_bytes: Option<u64>,
     /// Declared in the configuration file.
     pub managed: bool,
 }
@@ -108,6 +110,8 @@ pub struct NewAccount {
     pub customer_id: String,
     /// See [`Account::customer_code`].
     pub customer_code: String,
+    /// See [`Account::quota_bytes`]; `None` keeps the one stored, unless it is declared in the configuration file.
+    pub quota_bytes: Option<u64>,
     /// See [`Account::managed`].
     pub managed: bool,
 }
@@ -313,6 +317,9 @@ pub struct Attempt {
 pub enum NotificationState {
     /// It waits for its time, or for its next attempt.
     Pending,
+    /// It was answered with 500, as by a receiver that takes it in and fails to say so; it is rung until somebody
+    /// fetches. Then it is delivered, or else dead.
+    Told,
     /// It was accepted.
     Delivered,
     /// Its schedule is at its end; it can be replayed.
@@ -628,8 +635,18 @@ impl Store {
         dispatch!(self, acknowledge_recent(account, newest))
     }
 
-    /// The size of all files of an account, or of those below a directory.
-    pub async fn bytes_below(&self, account: AccountId, below: Option<FilePath>) -> Result<u64, StoreError> {
+    /// The size of all files of an account, and how much it may be. Costs the same however many there are.
+    pub async fn usage(&self, account: AccountId) -> Result<(u64, Option<u64>), StoreError> {
+        dispatch!(self, usage(account))
+    }
+
+    /// Lets an account hold so many bytes; `None` as many as it likes.
+    pub async fn set_quota(&self, account: AccountId, quota: Option<u64>) -> Result<(), StoreError> {
+        dispatch!(self, set_quota(account, quota))
+    }
+
+    /// The size of the files below a directory of an account.
+    pub async fn bytes_below(&self, account: AccountId, below: FilePath) -> Result<u64, StoreError> {
         dispatch!(self, bytes_below(account, below))
     }
 

@@ -36,6 +36,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0004_observe.sql"),
     include_str!("../migrations/sqlite/0005_ring.sql"),
     include_str!("../migrations/sqlite/0007_roots.sql"),
+    include_str!("../migrations/sqlite/0008_quota.sql"),
     include_str!("../migrations/sqlite/0009_pages.sql"),
 ];
 /// Idle reading connections that are kept.

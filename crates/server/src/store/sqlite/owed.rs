@@ -252,8 +252,9 @@ impl SqliteStore {
 }
 
 impl NotificationState {
-    const WORDS: [(Self, &'static str); 5] = [
+    const WORDS: [(Self, &'static str); 6] = [
         (Self::Pending, "pending"),
+        (Self::Told, "told"),
         (Self::Delivered, "delivered"),
         (Self::Dead, "dead"),
         (Self::Superseded, "superseded"),
@@ -330,8 +331,15 @@ fn settle_one(
     let changed = match claimed.rung {
         None => write_outcome(transaction, state, settlement, now)?,
         Some(_) => transaction
-            .prepare_cached("UPDATE notification SET attempts = ?2 WHERE id = ?1 AND state = 'delivered'")?
-            .execute(params![claimed.notification.uuid().as_bytes(), claimed.attempts.saturating_add(1)])?,
+            .prepare_cached(
+                "UPDATE notification SET attempts = ?2, state = iif(?3, 'delivered', state)
+                 WHERE id = ?1 AND state IN ('delivered', 'told')",
+            )?
+            .execute(params![
+                claimed.notification.uuid().as_bytes(),
+                claimed.attempts.saturating_add(1),
+                settlement.step == Step::Delivered
+            ])?,
     };
     if changed == 0 {
         return Ok(false);
@@ -353,6 +361,7 @@ fn write_outcome(
     let claimed = &settlement.claimed;
     let (new_state, due_at, settled_at, body) = match settlement.step {
         Step::Delivered => (NotificationState::Delivered, None, Some(now), None),
+        Step::Told => (NotificationState::Told, None, Some(now), None),
         Step::Again(at) => (NotificationState::Pending, Some(at), None, Some(&settlement.body)),
         Step::Disable => (NotificationState::Pending, Some(now), None, Some(&settlement.body)),
         Step::Dead => (NotificationState::Dead, None, Some(now), Some(&settlement.body)),
@@ -411,7 +420,7 @@ fn plan_next(
     let settled = match settlement.step {
         // What is rung again was delivered, however the ring ended.
         _ if claimed.rung.is_some() => Settled::Delivered,
-        Step::Delivered => Settled::Delivered,
+        Step::Delivered | Step::Told => Settled::Delivered,
         Step::Again(at) => Settled::Again(at),
         Step::Disable => Settled::Again(now),
         Step::Dead => Settled::Dead,
@@ -433,6 +442,9 @@ fn plan_next(
         if change == Change::None && (settlement.ring_at.is_some() || claimed.rung.is_some()) {
             let ring_at = settlement.ring_at.map(|at| at.max(now.after(min_interval)));
             ring_again(transaction, claimed, ring_at, now)?;
+        }
+        if change != Change::None && settlement.step == Step::Told {
+            set_told(transaction, claimed.notification, NotificationState::Superseded)?;
         }
     }
     Ok(())
@@ -466,6 +478,25 @@ fn ring_again(
              WHERE id = ?1 AND {FETCHED}"
         ))?
         .execute([claimed.subscription.get()])?;
+    let rings = transaction
+        .prepare_cached("SELECT ring IS NOT NULL FROM subscription WHERE id = ?1")?
+        .query_row([claimed.subscription.get()], |row| row.get(0))?;
+    match (rings, ring_at) {
+        (false, _) => set_told(transaction, claimed.notification, NotificationState::Delivered),
+        (true, Some(_)) => Ok(()),
+        (true, None) => set_told(transaction, claimed.notification, NotificationState::Dead),
+    }
+}
+
+/// What becomes of a notification that was answered 500 and told.
+fn set_told(
+    transaction: &Transaction<'_>,
+    notification: NotificationId,
+    state: NotificationState,
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("UPDATE notification SET state = ?2 WHERE id = ?1 AND state = 'told'")?
+        .execute(params![notification.uuid().as_bytes(), state.as_str()])?;
     Ok(())
 }
 
@@ -489,7 +520,16 @@ pub(super) fn end_rings(
         transaction
             .prepare_cached("UPDATE subscription SET unfetched_at = NULL WHERE id = ?1")?
             .execute([subscription.get()])?;
-        if all_told && ring.is_some_and(|ring| lock(leases).get(subscription, ring).is_none()) {
+        if let Some(ring) = ring
+            && all_told
+            && lock(leases).get(subscription, ring).is_none()
+        {
+            // Fetched, though it was answered 500, or though it was given up.
+            transaction
+                .prepare_cached(
+                    "UPDATE notification SET state = 'delivered' WHERE id = ?1 AND state IN ('told', 'dead')",
+                )?
+                .execute([ring.uuid().as_bytes()])?;
             end_ring(transaction, subscription)?;
         }
     }
@@ -513,6 +553,13 @@ fn apply(
     match change {
         Change::None => Ok(()),
         Change::Create(owed) => {
+            // What is made now covers what was told in vain so far.
+            transaction
+                .prepare_cached(
+                    "UPDATE notification SET state = 'superseded'
+                     WHERE id = (SELECT ring FROM subscription WHERE id = ?1) AND state = 'told'",
+                )?
+                .execute([subscription.get()])?;
             end_ring(transaction, subscription)?;
             insert(transaction, leases, subscription, owed, now)
         }
