@@ -310,6 +310,26 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// What went wrong, or the beginning of a refusing answer, for a person to read.
     pub detail: Option<String>,
+    /// What it spent its time on.
+    pub timing: Timing,
+    /// What is kept of the answer: header lines, an empty line, the beginning of the body; empty if there is nothing.
+    pub answer: Vec<u8>,
+    /// Tells whether a request that is built again comes out as it was sent; `None` if none was sent.
+    pub print: Option<u32>,
+}
+
+/// What an attempt spent its time on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Finding the address; `None` if the connection was kept from an earlier attempt, or there was no answer. So with
+    /// the next two.
+    pub resolve: Option<Duration>,
+    /// Connecting to it.
+    pub connect: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the beginning of the attempt to that of the answer; `None` if there was none.
+    pub first_byte: Option<Duration>,
 }
 
 /// Where a notification stands.

@@ -156,6 +156,9 @@ impl Bench {
                 took: Duration::from_millis(3),
                 status: (step == Step::Delivered).then_some(204),
                 detail: (step != Step::Delivered).then(|| "refused".into()),
+                timing: Timing { first_byte: Some(Duration::from_millis(2)), ..Timing::default() },
+                answer: b"server: x\n\nno".to_vec(),
+                print: Some(u32::MAX),
             },
         };
         self.store.settle(vec![settlement], at(secs), ids()).await.unwrap().pop().unwrap()

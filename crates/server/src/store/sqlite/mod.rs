@@ -38,6 +38,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0007_roots.sql"),
     include_str!("../migrations/sqlite/0008_quota.sql"),
     include_str!("../migrations/sqlite/0009_pages.sql"),
+    include_str!("../migrations/sqlite/0011_attempts.sql"),
 ];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;
