@@ -6,6 +6,7 @@
 
 mod directory;
 mod events;
+mod history;
 mod nextcloud;
 mod observe;
 mod owed;
@@ -35,6 +36,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0004_observe.sql"),
     include_str!("../migrations/sqlite/0005_ring.sql"),
     include_str!("../migrations/sqlite/0009_pages.sql"),
+    include_str!("../migrations/sqlite/0010_history.sql"),
 ];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;
