@@ -4,6 +4,7 @@
 //! every engine; `suite.rs` is the contract that each engine passes.
 
 mod crypt;
+mod history;
 mod pairing;
 mod sessions;
 mod sqlite;
@@ -28,6 +29,7 @@ use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::{TimestampMs, TimestampSecs};
 
 pub use crypt::{KeyError, StoreKey};
+pub use history::{Counts, Pace, Span};
 pub use pairing::{
     Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,
 };

@@ -6,6 +6,7 @@
 
 mod directory;
 mod events;
+mod history;
 mod nextcloud;
 mod observe;
 mod owed;
@@ -38,6 +39,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0007_roots.sql"),
     include_str!("../migrations/sqlite/0008_quota.sql"),
     include_str!("../migrations/sqlite/0009_pages.sql"),
+    include_str!("../migrations/sqlite/0010_history.sql"),
     include_str!("../migrations/sqlite/0011_attempts.sql"),
 ];
 /// Idle reading connections that are kept.
