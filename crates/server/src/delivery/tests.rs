@@ -926,3 +926,38 @@ async fn an_attempt_keeps_what_it_waited_for_and_what_was_answered() {
     let exchange = post(&egress, &unanswered.url(), Duration::from_millis(50)).await;
     assert_eq!((exchange.timing, exchange.answer), (Timing::default(), vec![]));
 }
+
+#[tokio::test]
+async fn a_request_is_built_again_exactly_as_it_was_sent() {
+    let house = House::new().await;
+    let receiver = Receiver::answering([status(503), status(204)]).await;
+    let url = format!("{}?token=hunter2", receiver.url());
+    let each = house.subscribe("each", &url).await;
+    let rings = house.subscribe_as("rings", &url, NewProtocol::Nextcloud("cloud:test2".into()), COMMON_KEY, secs(10)).await;
+    house.arrive(1).await;
+    receiver.has_received(2).await;
+    house.attempted(each, 1).await;
+    house.attempted(rings, 1).await;
+    house.pass(secs(20));
+    house.delivered(each).await;
+    house.delivered(rings).await;
+    let all = house.store.subscriptions().await.unwrap();
+    let mut sent: Vec<_> = receiver.received();
+    for id in [each, rings] {
+        let subscription = all.iter().find(|one| one.id == id).unwrap();
+        let Notification { id, after, last, created_at, .. } = house.newest(id).await;
+        let letter = Letter { notification: id, after, last, created_at, since: TimestampSecs::from_secs(0) };
+        for attempt in house.store.attempts(id).await.unwrap() {
+            let shown = letter.shown(None, subscription, "https://files.example.org/", attempt.started_at).unwrap();
+            assert_eq!(Some(shown.print), attempt.print, "{}", subscription.name);
+            let head = shown.head.replace("token=***", "token=hunter2").trim_end().replace('\n', "\r\n");
+            let at = sent.iter().position(|one| *one == Received { head: head.clone(), body: shown.body.clone() });
+            sent.remove(at.unwrap_or_else(|| panic!("{head}\nwas not received: {sent:?}")));
+        }
+        let mut moved = subscription.clone();
+        moved.key = Secret::new(if subscription.name == "each" { "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0" } else { "4f4f" });
+        let other = letter.shown(None, &moved, "https://files.example.org/", created_at).unwrap();
+        assert!(house.store.attempts(id).await.unwrap().iter().all(|one| one.print != Some(other.print)));
+    }
+    assert_eq!(sent, [], "everything received was shown");
+}

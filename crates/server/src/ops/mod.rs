@@ -5,6 +5,8 @@
 mod admin;
 mod applications;
 mod dav;
+mod deliveries;
+mod files;
 mod ingestion;
 mod keys;
 mod observe;
@@ -35,6 +37,8 @@ pub use admin::{
     generate_admin_token, generate_key,
 };
 pub use dav::Entry;
+pub use deliveries::{AttemptShown, Delivery, Deliveries, Replay, ReplayPlan, Search};
+pub use files::{FileLife, FileSearch, Files, Life, Telling};
 pub use ingestion::Ingesting;
 pub use observe::{
     ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
@@ -53,7 +57,10 @@ pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
 /// What the doors show of the store; its verbs stay behind this room.
-pub use crate::store::{Account, AppPassword, Application, Grant, IngestionStatus};
+pub use crate::store::{
+    Account, AppPassword, Application, Attempt, Covered, FilePosition, Grant, IngestionStatus, Listed, NotificationState,
+    Position, Replayed,
+};
 use crate::store::{Store, StoreError};
 use passwords::Passwords;
 use throttle::Throttle;

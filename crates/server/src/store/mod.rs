@@ -4,6 +4,8 @@
 //! every engine; `suite.rs` is the contract that each engine passes.
 
 mod crypt;
+mod deliveries;
+mod files;
 mod history;
 mod pairing;
 mod sessions;
@@ -29,6 +31,8 @@ use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::{TimestampMs, TimestampSecs};
 
 pub use crypt::{KeyError, StoreKey};
+pub use deliveries::{Covered, Full, Listed, Listing, Position, Replayed, Wanted};
+pub use files::{FilePage, FilePosition, FilesWanted, KnownFile, NotAFilePosition};
 pub use history::{Counts, Pace, Span};
 pub use pairing::{
     Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,

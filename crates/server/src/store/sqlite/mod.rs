@@ -4,8 +4,10 @@
 //! memory: only one process serves a data directory, so they need not outlive it, and after a crash there is nothing
 //! to wait for.
 
+mod deliveries;
 mod directory;
 mod events;
+mod files;
 mod history;
 mod nextcloud;
 mod observe;
