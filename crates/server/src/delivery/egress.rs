@@ -160,8 +160,13 @@ impl Egress {
                 builder.with_root_certificates(RootCertStore::empty())
             }
         };
+        Ok(Self::with_tls(policy, seams, builder.with_no_client_auth()))
+    }
+
+    /// With these certificates.
+    pub(super) fn with_tls(policy: Policy, seams: Seams, tls: ClientConfig) -> Self {
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(builder.with_no_client_auth())
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(Connector { policy: Arc::new(policy) });
@@ -172,7 +177,7 @@ impl Egress {
             .http1_title_case_headers(true)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(Timed(connector));
-        Ok(Self { client, seams })
+        Self { client, seams }
     }
 
     /// Posts a request and waits for the answer, until `deadline` at most: resolution, connection, TLS, head and body
@@ -253,7 +258,8 @@ pub(super) fn head(endpoint: &EndpointUrl, request: &SignedRequest) -> String {
 /// As header names are written on HTTP/1.1.
 fn title_case(name: &str) -> String {
     let mut first = true;
-    let mut title = |c: char| if std::mem::replace(&mut first, c == '-') { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+    let mut title =
+        |c: char| if std::mem::replace(&mut first, c == '-') { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
     name.chars().map(&mut title).collect()
 }
 

@@ -53,9 +53,7 @@ impl Letter {
             Protocol::Nextcloud { connection_id } => {
                 nextcloud::body(connection_id, subscription.min_interval, self.since)
             }
-            Protocol::SageX3 { customer, .. } => {
-                sagex3::body(public_url, self.notification, customer, self.created_at)
-            }
+            Protocol::SageX3 { customer, .. } => sagex3::body(public_url, self.notification, customer, self.created_at),
             Protocol::Standard => standard::body(&standard::Thin {
                 subscription: subscription.id,
                 account: &subscription.account_name,

@@ -1,6 +1,7 @@
 //! Notifications as people look for them: which there are, what was sent, and telling again.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use filebell_core::id::{NotificationId, Seq, SubscriptionId};
@@ -9,9 +10,7 @@ use filebell_core::time::TimestampMs;
 
 use super::{Caller, Ops, OpsError};
 use crate::delivery::{Letter, Shown};
-use crate::store::{
-    Attempt, Covered, Full, Listed, NotificationState, Position, Replayed, Wanted,
-};
+use crate::store::{Attempt, Covered, Full, Listed, NotificationState, Position, Replayed, Wanted};
 
 /// At most so many notifications are told again in one go.
 const REPLAY_MAX: usize = 10_000;
@@ -92,6 +91,17 @@ pub enum Replay {
     AnotherWaits,
     /// Its grant was taken back.
     Revoked,
+}
+
+impl fmt::Display for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Due => "it is due again",
+            Self::Waits => "it waits already",
+            Self::AnotherWaits => "another notification of its subscription waits; try again when that is told",
+            Self::Revoked => "the grant behind it was taken back",
+        })
+    }
 }
 
 impl Ops {

@@ -37,7 +37,7 @@ pub use admin::{
     generate_admin_token, generate_key,
 };
 pub use dav::Entry;
-pub use deliveries::{AttemptShown, Delivery, Deliveries, Replay, ReplayPlan, Search};
+pub use deliveries::{AttemptShown, Deliveries, Delivery, Replay, ReplayPlan, Search};
 pub use files::{FileLife, FileSearch, Files, Life, Telling};
 pub use ingestion::Ingesting;
 pub use observe::{
@@ -58,8 +58,8 @@ use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
 /// What the doors show of the store; its verbs stay behind this room.
 pub use crate::store::{
-    Account, AppPassword, Application, Attempt, Covered, FilePosition, Grant, IngestionStatus, Listed, NotificationState,
-    Position, Replayed,
+    Account, AppPassword, Application, Attempt, Covered, FilePosition, Grant, IngestionStatus, Listed, Notification,
+    NotificationState, Position, Replayed,
 };
 use crate::store::{Store, StoreError};
 use passwords::Passwords;

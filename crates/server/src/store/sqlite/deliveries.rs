@@ -217,11 +217,9 @@ fn attempts(
     connection: &Connection,
     id: NotificationId,
 ) -> Result<(Vec<(u32, Attempt, TimestampSecs)>, u64), StoreError> {
-    let mut select = connection.prepare_cached(
-        "SELECT coalesce(max(number), 0), count(*) FROM attempt WHERE notification = ?1",
-    )?;
-    let (last, count): (u32, u32) =
-        select.query_row([id.uuid().as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut select =
+        connection.prepare_cached("SELECT coalesce(max(number), 0), count(*) FROM attempt WHERE notification = ?1")?;
+    let (last, count): (u32, u32) = select.query_row([id.uuid().as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let half = ATTEMPTS_SHOWN_MAX / 2;
     let (first_until, last_after) = if count <= ATTEMPTS_SHOWN_MAX { (last, last) } else { (half, last - half) };
     let mut select = connection.prepare_cached(&format!(
@@ -374,9 +372,8 @@ impl Stream {
             ),
             Which::Gathered => return Ok(()),
         };
-        let mut select = connection.prepare_cached(&format!(
-            "SELECT id FROM {which} AND id < ?3 AND id >= ?4 ORDER BY id DESC LIMIT ?5"
-        ))?;
+        let mut select = connection
+            .prepare_cached(&format!("SELECT id FROM {which} AND id < ?3 AND id >= ?4 ORDER BY id DESC LIMIT ?5"))?;
         let ids = select.query_map(params![subscription, state, before, oldest, self.piece], |row| row.get(0))?;
         self.read = ids.collect::<Result<_, _>>()?;
         self.ended = self.read.len() < usize::try_from(self.piece).unwrap_or(usize::MAX);
@@ -493,9 +490,9 @@ impl<'a> Walk<'a> {
     /// What was told of the file at the path that is looked for; `None` if there is none by that name now.
     fn telling_of_file(&self) -> Result<Option<Vec<Id>>, StoreError> {
         let mut file = self.connection.prepare_cached("SELECT id FROM file WHERE account = ?1 AND path = ?2")?;
-        let mut events = self.connection.prepare_cached(&format!(
-            "SELECT {EVENT_COLUMNS} FROM event WHERE file = ?1 ORDER BY seq DESC LIMIT ?2"
-        ))?;
+        let mut events = self
+            .connection
+            .prepare_cached(&format!("SELECT {EVENT_COLUMNS} FROM event WHERE file = ?1 ORDER BY seq DESC LIMIT ?2"))?;
         let mut covering = self.connection.prepare_cached(
             "SELECT id, after_seq FROM notification INDEXED BY notification_reach
              WHERE subscription = ?1 AND last_seq >= ?2 ORDER BY last_seq LIMIT 4",
@@ -555,7 +552,8 @@ impl<'a> Walk<'a> {
     fn look(&mut self, id: Id) -> Result<Option<Found>, StoreError> {
         let of_path = !self.part.is_empty();
         // Enough to decide, where no path is looked for; the body lies behind it.
-        let mut select = self.connection.prepare_cached("SELECT subscription, state FROM notification WHERE id = ?1")?;
+        let mut select =
+            self.connection.prepare_cached("SELECT subscription, state FROM notification WHERE id = ?1")?;
         let found = select.query_row([id], |row| Ok((SubscriptionId::new(row.get(0)?), row.get::<_, String>(1)?)));
         let Some((subscription, state)) = found.optional()? else { return Ok(None) };
         let state = NotificationState::from_word(&state);

@@ -70,9 +70,8 @@ fn place(file: &StoredFile) -> FilePosition {
 
 /// The places of the files whose paths begin with what is wanted; `None` if they are too many to be sorted.
 fn beginning(connection: &Connection, wanted: &FilesWanted) -> Result<Option<Vec<(i64, i64)>>, StoreError> {
-    let mut select = connection.prepare_cached(
-        "SELECT path, id FROM file WHERE account = ?1 AND path >= ?2 ORDER BY path LIMIT ?3",
-    )?;
+    let mut select = connection
+        .prepare_cached("SELECT path, id FROM file WHERE account = ?1 AND path >= ?2 ORDER BY path LIMIT ?3")?;
     let mut rows = select.query(params![wanted.account.get(), wanted.part, GATHERED_MAX + 1])?;
     let mut arrived = connection.prepare_cached("SELECT arrived_secs FROM file WHERE id = ?1")?;
     let mut places = Vec::new();
