@@ -97,7 +97,9 @@ async fn open(config: &Config) -> anyhow::Result<Ops> {
         let data_dir = config.data_dir.display();
         anyhow::bail!("there is no data directory {data_dir}: give the server's by --data-dir or --config");
     }
-    Ok(open_ops(&config.data_dir, config.public_url.clone(), config.sagex3.clone(), Seams::real()).await?)
+    let ops = open_ops(&config.data_dir, config.public_url.clone(), config.sagex3.clone(), Seams::real()).await?;
+    ops.leaving_out(&config.watch.ignore)?;
+    Ok(ops)
 }
 
 /// From the server if one runs, else from the store.
@@ -340,6 +342,8 @@ fn why_text(report: &WhyReport) -> String {
             let next = sent.next_at.as_ref().map(|next| format!(", next at {next}")).unwrap_or_default();
             lines.push(format!("    {}: {}{notification}{attempts}{last}{next}", sent.subscription, sent.state));
         }
+        let fetched = event.fetched.iter().map(|one| format!("    fetched by {} ({}) at {}", one.by, one.how, one.at));
+        lines.extend(fetched);
     }
     lines.join("\n")
 }

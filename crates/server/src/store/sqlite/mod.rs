@@ -6,6 +6,7 @@
 
 mod directory;
 mod events;
+mod fetches;
 mod nextcloud;
 mod observe;
 mod owed;
