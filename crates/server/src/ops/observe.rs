@@ -91,6 +91,12 @@ pub struct ScanReport {
     pub files: u64,
     /// Files that differed from their rows, and rows without a file.
     pub differing: u64,
+    /// How many files are likely to be seen; `None` where nothing is known of that.
+    #[serde(default)]
+    pub expected: Option<u64>,
+    /// How long it has given way to what waited to be decided.
+    #[serde(default)]
+    pub throttled_ms: u64,
 }
 
 /// One subscription.
@@ -338,6 +344,8 @@ impl Ops {
                 gauges.scan_directories += status.scan.directories;
                 gauges.scan_files += status.scan.files;
                 gauges.scan_differing += status.scan.differing;
+                gauges.scan_expected += status.scan.expected.unwrap_or_default();
+                gauges.scan_throttled += status.scan.throttled;
             }
         }
         let metrics = self.0.journal.metrics();
@@ -537,6 +545,8 @@ impl SourceReport {
             directories: scan.directories,
             files: scan.files,
             differing: scan.differing,
+            expected: scan.expected,
+            throttled_ms: u64::try_from(scan.throttled.as_millis()).unwrap_or(u64::MAX),
         };
         self.last_scan_at = status.last_scan_finished_at.map(|at| at.to_string());
         self.last_probe_at = status.last_probe_at.map(|at| at.to_string());

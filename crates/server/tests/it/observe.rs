@@ -134,6 +134,31 @@ fn a_scan_is_done_when_it_says_so() {
     assert_eq!(unknown.status.code(), Some(1));
 }
 
+/// While an arrival waits for its commit, a walk gives way to it, says so, and comes to its end all the same.
+#[test]
+fn a_scan_gives_way_and_ends() {
+    const FILES: u64 = 2000;
+    let mut house = House::new("");
+    (0..FILES).for_each(|number| house.write(&format!("old/{number}"), ""));
+    house.start();
+    let scan = || asked(&house, "GET", "/api/v1/status")["sources"][0].clone();
+    let first = until(scan, |source| !source["last_scan_at"].is_null());
+    assert_eq!(first["scan"]["expected"], Value::Null, "nothing was known then");
+    let mut store = rusqlite::Connection::open(house.path("data").join("filebell.db")).unwrap();
+    store.busy_timeout(PATIENCE).unwrap();
+    let held = store.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    house.write("new", "new");
+    until(scan, |source| source["dirty"] == 1);
+    asked(&house, "POST", "/api/v1/scan");
+    let second = until(scan, |source| source["last_scan_at"] != first["last_scan_at"]);
+    assert_eq!(second["dirty"], 1, "it still waits");
+    assert_eq!((&second["scan"]["files"], &second["scan"]["expected"]), (&(FILES + 1).into(), &FILES.into()));
+    assert!(second["scan"]["throttled_ms"].as_u64() > Some(0), "{second:#?}");
+    held.rollback().unwrap();
+    house.wait_for_events(1);
+    assert!(sample(&house.get("/metrics", &[]).text(), "filebell_scan_throttled_seconds") > 0.0);
+}
+
 #[test]
 fn ready_says_what_is_amiss() {
     let mut house = House::new("");
