@@ -71,6 +71,7 @@ async fn first_scan(root: &Path, data: &Path) -> Result<Duration> {
         customer_url: String::new(),
         customer_id: String::new(),
         customer_code: String::new(),
+        quota_bytes: None,
         managed: false,
     };
     let account = store.upsert_account(account, TimestampMs::ZERO).await?;

@@ -33,6 +33,7 @@ use crate::seams::Seams;
 use crate::source::Roots;
 use crate::source::folder::{Folder, FolderConfig, Ignore, RootError, identify};
 use crate::store::{Account, KeyError, Store, StoreError, StoreKey};
+use crate::ui;
 
 /// The file that says that somebody serves this data directory.
 const LOCK_FILE: &str = "lock";
@@ -147,7 +148,7 @@ impl App {
         sources.follow().await;
         let address_file = write_address(&data_dir, address)?;
         let tasks = vec![
-            tokio::spawn(http::serve(listener, http::router(ops.clone()), stop.clone(), timeout)),
+            tokio::spawn(http::serve(listener, http::router(ops.clone(), ui::router(&ops)), stop.clone(), timeout)),
             tokio::spawn(sources.run(change, stop.clone())),
             tokio::spawn(dispatcher.run(stop.clone())),
         ];

@@ -6,6 +6,7 @@
 
 mod check;
 mod duration;
+mod size;
 mod typed;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::ops::{AccountRequest, ApplicationRequest, GrantRequest, SageX3Setting
 use crate::source::folder::{Existing, Mode};
 
 pub use duration::{NotADuration, parse_duration};
+pub use size::{NotASize, parse_size, size_text};
 
 /// The scope an operator's grant has if none is named.
 pub const SCOPE_DEFAULT: &str = "api.dataDelivery";

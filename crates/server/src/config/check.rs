@@ -19,7 +19,9 @@ use super::typed::{
     Given, Mistakes, Place, Text, Texts, Typed, TypedAccount, TypedApplication, TypedDelivery, TypedEgress,
     TypedFilter, TypedGrant, TypedSageX3, TypedSecret, TypedSubscription, TypedWatch, nearest,
 };
-use super::{Config, DeliveryConfig, Existing, Listen, Mode, Policy, SCOPE_DEFAULT, WatchConfig, parse_duration};
+use super::{
+    Config, DeliveryConfig, Existing, Listen, Mode, Policy, SCOPE_DEFAULT, WatchConfig, parse_duration, parse_size,
+};
 use crate::ops::{
     AccountRequest, ApplicationRequest, Download, GrantRequest, ProtocolRequest, SageX3Settings, SubscriptionRequest,
 };
@@ -205,6 +207,7 @@ impl Check<'_> {
                 customer_url: text(account.customer_url),
                 customer_id: text(account.customer_id),
                 customer_code: text(account.customer_code),
+                quota_bytes: self.read(account.quota, parse_size),
                 managed: true,
             });
         }

@@ -97,6 +97,7 @@ pub(super) struct TypedAccount {
     pub(super) customer_url: Text,
     pub(super) customer_id: Text,
     pub(super) customer_code: Text,
+    pub(super) quota: Text,
 }
 
 pub(super) struct TypedSubscription {
@@ -223,6 +224,7 @@ fn account(section: &Section<'_>) -> TypedAccount {
         customer_url: section.text("customer_url"),
         customer_id: section.text("customer_id"),
         customer_code: section.text("customer_code"),
+        quota: section.text("quota"),
     };
     section.refuse_unknown();
     typed

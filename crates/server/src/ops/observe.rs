@@ -209,7 +209,7 @@ pub struct FetchReport {
 pub struct SentReport {
     /// Its name.
     pub subscription: String,
-    /// `pending`, `delivered`, `dead`, `superseded`, `not asked for`, or `not owed`.
+    /// `pending`, `told`, `delivered`, `dead`, `superseded`, `not asked for`, or `not owed`.
     pub state: String,
     /// The notification that covers it.
     pub notification: Option<String>,

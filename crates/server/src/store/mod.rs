@@ -5,7 +5,9 @@
 
 mod crypt;
 pub mod fetches;
+mod history;
 mod pairing;
+mod sessions;
 mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -28,9 +30,11 @@ use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::{TimestampMs, TimestampSecs};
 
 pub use crypt::{KeyError, StoreKey};
+pub use history::{Counts, Pace, Span};
 pub use pairing::{
     Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,
 };
+pub use sessions::{Session, SessionBounds};
 
 use filebell_core::id::FreshIds;
 
@@ -88,6 +92,8 @@ pub struct Account {
     pub customer_id: String,
     /// Sage X3 customer code.
     pub customer_code: String,
+    /// How many bytes it may hold; `None` as many as it likes.
+    pub quota_bytes: Option<u64>,
     /// Declared in the configuration file.
     pub managed: bool,
 }
@@ -107,6 +113,8 @@ pub struct NewAccount {
     pub customer_id: String,
     /// See [`Account::customer_code`].
     pub customer_code: String,
+    /// See [`Account::quota_bytes`]; `None` keeps the one stored, unless it is declared in the configuration file.
+    pub quota_bytes: Option<u64>,
     /// See [`Account::managed`].
     pub managed: bool,
 }
@@ -305,6 +313,26 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// What went wrong, or the beginning of a refusing answer, for a person to read.
     pub detail: Option<String>,
+    /// What it spent its time on.
+    pub timing: Timing,
+    /// What is kept of the answer: header lines, an empty line, the beginning of the body; empty if there is nothing.
+    pub answer: Vec<u8>,
+    /// Tells whether a request that is built again comes out as it was sent; `None` if none was sent.
+    pub print: Option<u32>,
+}
+
+/// What an attempt spent its time on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Finding the address; `None` if the connection was kept from an earlier attempt, or there was no answer. So with
+    /// the next two.
+    pub resolve: Option<Duration>,
+    /// Connecting to it.
+    pub connect: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the beginning of the attempt to that of the answer; `None` if there was none.
+    pub first_byte: Option<Duration>,
 }
 
 /// Where a notification stands.
@@ -312,6 +340,9 @@ pub struct Attempt {
 pub enum NotificationState {
     /// It waits for its time, or for its next attempt.
     Pending,
+    /// It was answered with 500, as by a receiver that takes it in and fails to say so; it is rung until somebody
+    /// fetches. Then it is delivered, or else dead.
+    Told,
     /// It was accepted.
     Delivered,
     /// Its schedule is at its end; it can be replayed.
@@ -627,8 +658,18 @@ impl Store {
         dispatch!(self, acknowledge_recent(account, newest))
     }
 
-    /// The size of all files of an account, or of those below a directory.
-    pub async fn bytes_below(&self, account: AccountId, below: Option<FilePath>) -> Result<u64, StoreError> {
+    /// The size of all files of an account, and how much it may be. Costs the same however many there are.
+    pub async fn usage(&self, account: AccountId) -> Result<(u64, Option<u64>), StoreError> {
+        dispatch!(self, usage(account))
+    }
+
+    /// Lets an account hold so many bytes; `None` as many as it likes.
+    pub async fn set_quota(&self, account: AccountId, quota: Option<u64>) -> Result<(), StoreError> {
+        dispatch!(self, set_quota(account, quota))
+    }
+
+    /// The size of the files below a directory of an account.
+    pub async fn bytes_below(&self, account: AccountId, below: FilePath) -> Result<u64, StoreError> {
         dispatch!(self, bytes_below(account, below))
     }
 

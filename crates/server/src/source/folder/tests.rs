@@ -58,6 +58,7 @@ impl House {
             customer_url: String::new(),
             customer_id: String::new(),
             customer_code: String::new(),
+            quota_bytes: None,
             managed: false,
         };
         let seams = Seams::real();
