@@ -79,6 +79,8 @@ pub struct WatchConfig {
     pub settle: Duration,
     /// Extra wait after a proved end of writing.
     pub quiet: Duration,
+    /// How long a file whose writer was killed waits for another one to go on with it.
+    pub orphan_after: Duration,
     /// What of a new root is told that is already there.
     pub existing: Existing,
     /// How often every root is listed again.

@@ -30,6 +30,7 @@ use crate::source::folder::Ignore;
 const LISTEN: (&str, u16) = ("127.0.0.1", 8080);
 const DATA_DIR: &str = "filebell-data";
 const SETTLE: Duration = Duration::from_secs(2);
+const ORPHAN_AFTER: Duration = Duration::from_secs(60);
 const RESCAN: Duration = Duration::from_secs(10 * 60);
 const TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_IN_FLIGHT: usize = 256;
@@ -92,6 +93,7 @@ impl Check<'_> {
         WatchConfig {
             settle: self.read(typed.settle, longer_than_zero).unwrap_or(SETTLE),
             quiet: self.read(typed.quiet, parse_duration).unwrap_or_default(),
+            orphan_after: self.read(typed.orphan_after, parse_duration).unwrap_or(ORPHAN_AFTER),
             existing: self.read(typed.existing, existing).unwrap_or(Existing::None),
             rescan: self.read(typed.rescan, longer_than_zero).unwrap_or(RESCAN),
             mode: self.read(typed.mode, mode).unwrap_or(Mode::Auto),

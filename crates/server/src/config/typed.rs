@@ -56,6 +56,7 @@ pub(super) struct Typed {
 pub(super) struct TypedWatch {
     pub(super) settle: Text,
     pub(super) quiet: Text,
+    pub(super) orphan_after: Text,
     pub(super) existing: Text,
     pub(super) rescan: Text,
     pub(super) mode: Text,
@@ -168,6 +169,7 @@ fn watch(section: &Section<'_>) -> TypedWatch {
     let typed = TypedWatch {
         settle: section.text("settle"),
         quiet: section.text("quiet"),
+        orphan_after: section.text("orphan_after"),
         existing: section.text("existing"),
         rescan: section.text("rescan"),
         mode: section.text("mode"),

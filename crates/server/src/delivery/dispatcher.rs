@@ -420,12 +420,12 @@ impl Worker {
             "sending"
         );
         let body = letter::body(&claimed, subscription, &shared.public_url);
-        let exchange = match letter::sign(body.clone(), &claimed, subscription, started_at) {
-            Ok(request) => shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await,
-            Err(error) => {
-                let detail = Some(error.to_string());
-                Exchange { outcome: Outcome::Unreachable, status: None, detail, took: Duration::ZERO }
+        let (print, exchange) = match letter::sign(body.clone(), &claimed, subscription, started_at) {
+            Ok(request) => {
+                let print = letter::print(&subscription.endpoint, &request);
+                (Some(print), shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await)
             }
+            Err(error) => (None, Exchange::unanswered(error.to_string(), Duration::ZERO)),
         };
         let now = shared.seams.now();
         let Next { step, ring_at } =
@@ -440,8 +440,8 @@ impl Worker {
             shared.metrics.delivered(subscription.protocol.kind(), now.since(claimed.oldest_at));
         }
         report(&claimed, subscription, step, &exchange, noted.first_failure);
-        let Exchange { status, detail, took, .. } = exchange;
-        let attempt = Attempt { started_at, took, status, detail };
+        let Exchange { status, detail, took, timing, answer, .. } = exchange;
+        let attempt = Attempt { started_at, took, status, detail, timing, answer, print };
         // The settler outlives all workers.
         let _ = self.ended.send(Settlement { claimed, step, body, ring_at, attempt });
         self.start(noted.start);

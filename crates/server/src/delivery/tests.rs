@@ -26,7 +26,8 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::seams::Seams;
 use crate::store::{
-    Attempt, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification, NotificationState, Store, StoreKey,
+    Attempt, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification, NotificationState, Store,
+    StoreKey, Timing,
 };
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -889,4 +890,39 @@ async fn a_receiver_that_does_not_speak_tls_is_not_told_in_the_clear() {
     let exchange = post(&egress, &format!("https://{}/", receiver.address), Duration::from_millis(500)).await;
     assert_eq!(exchange.outcome, Outcome::Unreachable);
     assert!(receiver.received().is_empty());
+}
+
+// --- what an attempt keeps
+
+#[tokio::test]
+async fn an_attempt_keeps_what_it_waited_for_and_what_was_answered() {
+    let egress = Egress::new(loopback(), Seams::real()).unwrap();
+    let body = "b".repeat(3000);
+    let answers = [
+        late(Duration::from_millis(50), 204),
+        bytes(&format!("HTTP/1.1 200 X\r\nserver: s\r\nset-cookie: secret\r\ncontent-length: 3000\r\n\r\n{body}")),
+        bytes("HTTP/1.1 503 X\r\nretry-after: 9\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+    ];
+    let receiver = Receiver::answering(answers).await;
+    let slow = post(&egress, &receiver.url(), TIMEOUT).await;
+    let first_byte = slow.timing.first_byte.unwrap();
+    assert!(slow.timing.resolve.is_some() && slow.timing.connect.is_some(), "{:?}", slow.timing);
+    assert_eq!(slow.timing.tls, None);
+    assert!(first_byte >= Duration::from_millis(50) && first_byte <= slow.took, "{slow:?}");
+    assert_eq!(slow.answer, b"", "nothing is kept of nothing");
+
+    let kept = post(&egress, &receiver.url(), TIMEOUT).await;
+    let none = Timing { first_byte: kept.timing.first_byte, ..Timing::default() };
+    assert_eq!((kept.timing, receiver.seen.connections.load(Ordering::SeqCst)), (none, 1), "its connection was kept");
+    assert_eq!(String::from_utf8(kept.answer).unwrap(), format!("server: s\n\n{}", &body[..2048]));
+
+    let refused = post(&egress, &receiver.url(), TIMEOUT).await;
+    assert_eq!(String::from_utf8(refused.answer).unwrap(), "retry-after: 9\n\n");
+    until("it hangs up", async || receiver.seen.hung_up.load(Ordering::SeqCst) == 1).await;
+    let anew = post(&egress, &receiver.url(), TIMEOUT).await;
+    assert!(anew.timing.connect.is_some(), "{anew:?}");
+
+    let unanswered = Receiver::answering([Answer::Hang]).await;
+    let exchange = post(&egress, &unanswered.url(), Duration::from_millis(50)).await;
+    assert_eq!((exchange.timing, exchange.answer), (Timing::default(), vec![]));
 }

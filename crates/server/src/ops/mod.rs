@@ -13,6 +13,7 @@ mod passwords;
 mod pull;
 mod room;
 mod sagex3;
+mod sessions;
 mod settings;
 mod signed;
 mod throttle;
@@ -43,6 +44,7 @@ pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 pub use room::Usage;
 pub use sagex3::{Download, SageX3Settings};
+pub use sessions::{SESSION_LIFE, SignedIn};
 pub use signed::Signed;
 pub use tokens::{AskError, Introspection, Issued, TokenPair};
 

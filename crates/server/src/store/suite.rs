@@ -156,6 +156,9 @@ impl Bench {
                 took: Duration::from_millis(3),
                 status: (step == Step::Delivered).then_some(204),
                 detail: (step != Step::Delivered).then(|| "refused".into()),
+                timing: Timing { first_byte: Some(Duration::from_millis(2)), ..Timing::default() },
+                answer: b"server: x\n\nno".to_vec(),
+                print: Some(u32::MAX),
             },
         };
         self.store.settle(vec![settlement], at(secs), ids()).await.unwrap().pop().unwrap()
@@ -591,6 +594,42 @@ async fn writing_again_changes_what_was_given_and_keeps_the_rest() {
     bench.store.upsert_account(elsewhere, at(6)).await.unwrap();
     let state = bench.store.root_state(bench.account, at(9)).await.unwrap();
     assert_eq!((state.first_seen_at, state.baseline_done), (at(9), false), "another root is a new root");
+}
+
+#[tokio::test]
+async fn a_root_stays_the_one_it_was_until_another_is_accepted() {
+    let bench = Bench::new().await;
+    let (store, account) = (&bench.store, bench.account);
+    assert_eq!(store.root_identity(account).await.unwrap(), None);
+    let first = RootIdentity { dev: 1, inode: 2, birth_ns: Some(3), file_system: 4 };
+    let known = KnownRoot { identity: first, files: 0, interrupted: false, reached: None };
+    assert_eq!(store.keep_root(account, first).await.unwrap(), known);
+    let other = RootIdentity { inode: 9, ..first };
+    assert_eq!(store.keep_root(account, other).await.unwrap(), known, "another one changes nothing");
+    // Half of its first scan.
+    store.root_state(account, at(1)).await.unwrap();
+    let seen = |text: &str| Seen {
+        path: path(text),
+        fingerprint: Fingerprint { dev: 1, inode: 7, birth_ns: None, size: 1, mtime_ns: 0, ctime_ns: 0 },
+    };
+    store.remember(account, vec![seen("/a"), seen("/b")], "test2".into(), at(2)).await.unwrap();
+    let moved = RootIdentity { dev: 8, ..first };
+    let known = KnownRoot { identity: moved, files: 2, interrupted: true, reached: Some(path("/b")) };
+    assert_eq!(store.keep_root(account, moved).await.unwrap(), known);
+    let devices = store.files(account, None, None, 10).await.unwrap();
+    assert!(devices.iter().all(|file| file.fingerprint.dev == 8), "rows follow their device: {devices:?}");
+    store.set_baseline_done(account).await.unwrap();
+    let known = store.keep_root(account, moved).await.unwrap();
+    assert_eq!((known.interrupted, known.reached), (false, None));
+    store.accept_root(account, other).await.unwrap();
+    assert_eq!(store.root_identity(account).await.unwrap(), Some(other));
+    assert_eq!(store.keep_root(account, moved).await.unwrap().identity, other);
+    let elsewhere = NewAccount { root: Some("/other".into()), ..new_account("test2") };
+    store.upsert_account(elsewhere, at(6)).await.unwrap();
+    assert_eq!(store.root_identity(account).await.unwrap(), None, "another root is a new root");
+    store.root_state(account, at(7)).await.unwrap();
+    let known = store.keep_root(account, moved).await.unwrap();
+    assert_eq!((known.interrupted, known.reached), (true, None), "what is known of the old one is not of this scan");
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ impl SqliteStore {
                  ON CONFLICT (name) DO UPDATE SET password_hash = coalesce(excluded.password_hash, password_hash),
                      root_first_seen_at = iif(root IS excluded.root, root_first_seen_at, NULL),
                      baseline_done = iif(root IS excluded.root, baseline_done, 0),
+                     root_dev = iif(root IS excluded.root, root_dev, NULL),
                      root = excluded.root, customer_url = excluded.customer_url,
                      customer_id = excluded.customer_id, customer_code = excluded.customer_code,
                      quota_bytes = iif(excluded.managed, excluded.quota_bytes,

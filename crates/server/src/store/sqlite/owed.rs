@@ -12,7 +12,7 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
-use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Settlement, StoreError};
+use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Settlement, StoreError, Timing};
 use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, word};
 use super::{SqliteStore, WriterState, directory, lock, observe};
 use filebell_core::id::FreshIds;
@@ -193,7 +193,8 @@ impl SqliteStore {
     pub(in crate::store) async fn attempts(&self, id: NotificationId) -> Result<Vec<Attempt>, StoreError> {
         self.read(move |connection, _| {
             let mut select = connection.prepare_cached(
-                "SELECT started_at, took_ms, status, detail FROM attempt WHERE notification = ?1 ORDER BY number",
+                "SELECT started_at, took_ms, status, detail, resolve_us, connect_us, tls_us, first_byte_us, answer, print
+                 FROM attempt WHERE notification = ?1 ORDER BY number",
             )?;
             let rows = select.query_map([id.uuid().as_bytes()], |row| {
                 Ok(Attempt {
@@ -201,6 +202,9 @@ impl SqliteStore {
                     took: Duration::from_millis(unsigned(row.get(1)?)),
                     status: row.get(2)?,
                     detail: row.get(3)?,
+                    timing: timing(row, 4)?,
+                    answer: row.get::<_, Option<_>>(8)?.unwrap_or_default(),
+                    print: row.get(9)?,
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -240,7 +244,8 @@ impl SqliteStore {
                 Cadence::Coalesced { .. } => 1,
             };
             let replayed = transaction.execute(
-                "UPDATE notification SET state = 'pending', attempts = 0, due_at = ?2, settled_at = NULL
+                "UPDATE notification SET state = 'pending', earlier_attempts = earlier_attempts + attempts,
+                     attempts = 0, due_at = ?2, settled_at = NULL
                  WHERE id IN (SELECT id FROM notification WHERE subscription = ?1 AND state = 'dead'
                      ORDER BY id DESC LIMIT ?3)",
                 params![subscription.get(), now.as_millis(), limit],
@@ -389,8 +394,10 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
     let Settlement { claimed, attempt, .. } = settlement;
     transaction
         .prepare_cached(
-            "INSERT OR REPLACE INTO attempt (notification, number, started_at, took_ms, status, detail)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT OR REPLACE INTO attempt (notification, number, started_at, took_ms, status, detail, resolve_us,
+                 connect_us, tls_us, first_byte_us, answer, print, since_secs)
+             VALUES (?1, ?2 + (SELECT earlier_attempts FROM notification WHERE id = ?1), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+                 ?11, ?12, ?13)",
         )?
         .execute(params![
             claimed.notification.uuid().as_bytes(),
@@ -398,13 +405,33 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
             attempt.started_at.as_millis(),
             i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX),
             attempt.status,
-            attempt.detail
+            attempt.detail,
+            micros(attempt.timing.resolve),
+            micros(attempt.timing.connect),
+            micros(attempt.timing.tls),
+            micros(attempt.timing.first_byte),
+            Some(&attempt.answer).filter(|answer| !answer.is_empty()),
+            attempt.print,
+            // Later attempts send the body of the first.
+            Some(claimed.since.as_secs()).filter(|since| claimed.body.is_none() && *since != 0)
         ])?;
     if settlement.step == Step::Disable {
         let reason = "the endpoint answered 410 Gone";
         directory::set_status(transaction, claimed.subscription, SubscriptionStatus::Disabled, Some(reason))?;
     }
     Ok(())
+}
+
+fn micros(time: Option<Duration>) -> Option<i64> {
+    time.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The timing in four columns from `first` on.
+fn timing(row: &Row<'_>, first: usize) -> rusqlite::Result<Timing> {
+    let time = |column| -> rusqlite::Result<_> {
+        Ok(row.get::<_, Option<i64>>(first + column)?.map(|micros| Duration::from_micros(unsigned(micros))))
+    };
+    Ok(Timing { resolve: time(0)?, connect: time(1)?, tls: time(2)?, first_byte: time(3)? })
 }
 
 /// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
