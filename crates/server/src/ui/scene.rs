@@ -118,6 +118,7 @@ impl Scene {
             customer_url: String::new(),
             customer_id: String::new(),
             customer_code: String::new(),
+            quota_bytes: None,
             managed: false,
         };
         self.ops.write_account(request).await.unwrap();

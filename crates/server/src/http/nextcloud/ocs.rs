@@ -373,7 +373,7 @@ async fn quota(ops: &Ops, caller: &AccountCaller) -> Result<Node, OpsError> {
             };
             // Hundredths of a hundredth, rounded.
             let part =
-                (u128::from(usage.used) * 20_000).checked_div(u128::from(total)).map_or(0, |twice| (twice + 1) / 2);
+                (u128::from(usage.used) * 20_000).checked_div(u128::from(total)).map_or(0, |twice| twice.div_ceil(2));
             (int(free), int(total), Node::Hundredths(u64::try_from(part).unwrap_or(u64::MAX)), int(quota))
         }
         _ => (Node::Int(-3), Node::Int(-3), Node::Int(0), Node::Int(-3)),
