@@ -5,7 +5,7 @@ use filebell_core::id::{FileId, Seq};
 use filebell_core::path::FilePath;
 use filebell_core::time::TimestampMs;
 
-use super::{Caller, Ops, OpsError};
+use super::{Caller, FetchReport, Ops, OpsError};
 use crate::store::{Account, Attempt, FilePage, FilePosition, FilesWanted, Notification};
 
 /// Which files are looked for.
@@ -54,6 +54,8 @@ pub struct Life {
     pub event: Event,
     /// By subscription.
     pub told: Vec<Telling>,
+    /// Who fetched it, first to last.
+    pub fetched: Vec<FetchReport>,
 }
 
 /// What one subscription got of an event.
@@ -101,6 +103,7 @@ impl Ops {
             Caller::Account(own) if own.account.id == account.id => (),
             Caller::Account(_) | Caller::Application(_) => return Err(missing()),
         }
+        self.write_fetches().await;
         let mut events = self.0.store.events_of(id, before, limit.saturating_add(1)).await?;
         let more = events.len() > usize::try_from(limit).unwrap_or(usize::MAX);
         events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -121,7 +124,8 @@ impl Ops {
                 }
                 told.push(Telling { subscription: one.name.clone(), notification, last, consumed_at });
             }
-            lives.push(Life { event, told });
+            let fetched = self.fetches_of_event(&event).await?;
+            lives.push(Life { event, told, fetched });
         }
         Ok(FileLife { id, account, path: known.path, stored: known.stored, events: lives, next })
     }

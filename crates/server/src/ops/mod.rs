@@ -6,6 +6,7 @@ mod admin;
 mod applications;
 mod dav;
 mod deliveries;
+mod fetches;
 mod files;
 mod ingestion;
 mod keys;
@@ -41,8 +42,8 @@ pub use deliveries::{AttemptShown, Deliveries, Delivery, Replay, ReplayPlan, Sea
 pub use files::{FileLife, FileSearch, Files, Life, Telling};
 pub use ingestion::Ingesting;
 pub use observe::{
-    ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
-    ToldReport, WhyReport,
+    FetchReport, ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport,
+    SubscriptionReport, ToldReport, WhyReport,
 };
 pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
@@ -56,6 +57,7 @@ pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
+use crate::source::folder::Ignore;
 /// What the doors show of the store; its verbs stay behind this room.
 pub use crate::store::{
     Account, AppPassword, Application, Attempt, Covered, FilePosition, Grant, IngestionStatus, Listed, Notification,
@@ -206,6 +208,9 @@ struct Inner {
     served: OnceLock<observe::Served>,
     /// The same.
     post_form: OnceLock<PostForm>,
+    noted: fetches::Noted,
+    /// Only where no server runs: what it would leave out.
+    ignore: OnceLock<Ignore>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -248,6 +253,8 @@ impl Ops {
             rooms: room::Rooms::default(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
+            noted: fetches::Noted::default(),
+            ignore: OnceLock::new(),
         }))
     }
 

@@ -5,6 +5,7 @@
 
 mod crypt;
 mod deliveries;
+pub mod fetches;
 mod files;
 mod history;
 mod pairing;

@@ -133,6 +133,13 @@ struct LifeRow {
     user: String,
     source: &'static str,
     told: Vec<ToldRow>,
+    fetched: Vec<FetchedRow>,
+}
+
+struct FetchedRow {
+    by: String,
+    how: &'static str,
+    at: Option<At>,
 }
 
 struct ToldRow {
@@ -147,7 +154,7 @@ struct ToldRow {
 
 impl LifeRow {
     fn new(life: Life) -> Self {
-        let Life { event, told } = life;
+        let Life { event, told, fetched } = life;
         Self {
             seq: event.seq.get(),
             at: At(event.recorded_at),
@@ -160,6 +167,10 @@ impl LifeRow {
             user: event.user,
             source: event.source.as_str(),
             told: told.into_iter().map(ToldRow::new).collect(),
+            fetched: fetched
+                .into_iter()
+                .map(|one| FetchedRow { at: one.at.parse().ok().map(At), by: one.by, how: one.how })
+                .collect(),
         }
     }
 }
@@ -294,6 +305,7 @@ fn life_json(life: &FileLife) -> Value {
             "source": source.as_str(),
             "completeness": completeness.map(|proof| proof.as_str()),
             "told": told.collect::<Vec<_>>(),
+            "fetched": one.fetched,
         })
     };
     json!({
@@ -330,7 +342,7 @@ fn life_csv(life: &FileLife) -> String {
         ]
         .map(str::to_owned),
     );
-    for Life { event, told } in &life.events {
+    for Life { event, told, .. } in &life.events {
         let about = [
             event.seq.to_string(),
             event.recorded_at.to_string(),

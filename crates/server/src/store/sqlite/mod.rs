@@ -7,6 +7,7 @@
 mod deliveries;
 mod directory;
 mod events;
+mod fetches;
 mod files;
 mod history;
 mod nextcloud;
@@ -43,6 +44,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0009_pages.sql"),
     include_str!("../migrations/sqlite/0010_history.sql"),
     include_str!("../migrations/sqlite/0011_attempts.sql"),
+    include_str!("../migrations/sqlite/0012_fetches.sql"),
 ];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;
