@@ -1,6 +1,6 @@
 //! What subscriptions are owed: made with the events, claimed, settled.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
-use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Settlement, StoreError};
+use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Rows, Settlement, StoreError};
 use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, word};
-use super::{SqliteStore, WriterState, directory, lock, observe};
+use super::writer::{Writer, WriterState};
+use super::{SqliteStore, directory, lock};
 use filebell_core::id::FreshIds;
 
 /// The subscriptions that are told now: not those of an application that is disabled.
@@ -31,8 +32,8 @@ const FETCHED: &str = "NOT EXISTS (SELECT 1 FROM file WHERE file.account = subsc
 pub(super) struct Leases {
     held: HashMap<SubscriptionId, Held>,
     last_token: u64,
-    /// For whom something was made due since anybody last asked.
-    just_due: BTreeSet<SubscriptionId>,
+    /// For whom something was made due, or found to be due later, since anybody last asked; and the earliest time.
+    just_due: BTreeMap<SubscriptionId, TimestampMs>,
     /// The revision as of which the frontiers hold: another process may have made notifications due again.
     revision: Option<i64>,
 }
@@ -68,7 +69,7 @@ impl Leases {
         token
     }
 
-    fn release(&mut self, claimed: &Claimed) {
+    pub(super) fn release(&mut self, claimed: &Claimed) {
         if let Some(held) = self.held.get_mut(&claimed.subscription)
             && held.leases.get(&claimed.notification).is_some_and(|lease| lease.token == claimed.token)
         {
@@ -76,8 +77,19 @@ impl Leases {
         }
     }
 
+    /// Something of a subscription is due at `due_at`.
+    fn note_due(&mut self, subscription: SubscriptionId, due_at: TimestampMs) {
+        self.just_due.entry(subscription).and_modify(|at| *at = due_at.min(*at)).or_insert(due_at);
+    }
+
+    /// Whether anybody has yet to hear of something that is due.
+    pub(super) fn has_news(&self) -> bool {
+        !self.just_due.is_empty()
+    }
+
     /// A notification is due at `due_at` that nobody holds, or soon nobody will.
     fn pull_back(&mut self, subscription: SubscriptionId, due_at: TimestampMs) {
+        self.note_due(subscription, due_at);
         if let Some(held) = self.held.get_mut(&subscription) {
             let just_before = (due_at.before(Duration::from_millis(1)), NotificationId::new(Uuid::max()));
             held.frontier = held.frontier.min(Some(just_before));
@@ -102,7 +114,7 @@ impl Leases {
 }
 
 impl SqliteStore {
-    pub(in crate::store) fn just_due(&self) -> Vec<SubscriptionId> {
+    pub(in crate::store) fn just_due(&self) -> Vec<(SubscriptionId, TimestampMs)> {
         std::mem::take(&mut lock(&self.0.leases).just_due).into_iter().collect()
     }
 
@@ -117,10 +129,7 @@ impl SqliteStore {
                 let subscription = SubscriptionId::new(id);
                 let leases = lock(&inner.leases);
                 let held = leases.held.get(&subscription);
-                let mut free = first_free(connection, subscription, held)?;
-                if rings && free.is_none() {
-                    free = free_ring(connection, subscription, held)?.map(|ring| ring.due_at);
-                }
+                let free = next_free(connection, subscription, rings, held)?;
                 // What is held is due again when its lease runs out.
                 let lapse = held.and_then(|held| held.leases.values().map(|lease| lease.until).min());
                 due.extend(free.into_iter().chain(lapse).min().map(|at| (subscription, at)));
@@ -130,7 +139,8 @@ impl SqliteStore {
         .await
     }
 
-    /// Runs on the writing thread, so that a claim and a widening never cross: what is claimed covers no more.
+    /// Never while a transaction is under way, so that a claim and a widening never cross: what is claimed covers no
+    /// more.
     pub(in crate::store) async fn claim(
         &self,
         subscription: SubscriptionId,
@@ -138,18 +148,11 @@ impl SqliteStore {
         lease: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
-        self.on_writer(move |writer| {
-            let revision = directory::revision(&writer.connection)?;
-            let mut leases = lock(&writer.leases);
-            leases.refresh(subscription, revision, now);
-            let free = due_rows(&writer.connection, subscription, now, limit, leases.held.get(&subscription))?;
-            let take = |(due_at, row): (TimestampMs, Claimed)| {
-                let token = leases.take(subscription, (due_at, row.notification), now.after(lease));
-                Claimed { token, ..row }
-            };
-            Ok(free.into_iter().map(take).collect())
-        })
-        .await
+        let claim = move |writer: &mut Writer| claim(writer, subscription, now, lease, limit);
+        match self.0.desk.try_now(claim) {
+            Some(claimed) => claimed,
+            None => self.0.desk.alone(claim).await.map_err(|_| StoreError::Closed)?,
+        }
     }
 
     pub(in crate::store) async fn settle(
@@ -158,18 +161,11 @@ impl SqliteStore {
         now: TimestampMs,
         mut ids: FreshIds,
     ) -> Result<Vec<bool>, StoreError> {
-        let claims: Vec<Claimed> = settlements.iter().map(|one| one.claimed.clone()).collect();
-        let settled = self
-            .write(move |transaction, state| {
-                let held = settlements.iter().map(|one| settle_one(transaction, state, one, now, &mut ids));
-                let held = held.collect::<Result<Vec<bool>, _>>()?;
-                observe::note_attempts(transaction, &settlements, &held)?;
-                Ok(held)
-            })
-            .await?;
-        let mut leases = lock(&self.0.leases);
-        claims.iter().for_each(|claimed| leases.release(claimed));
-        Ok(settled)
+        let answer = self.0.desk.share((Rows::Attempts, settlements.len()), true, move |transaction, state| {
+            state.settled.extend(settlements.iter().map(|one| one.claimed.clone()));
+            settlements.iter().map(|one| settle_one(transaction, state, one, now, &mut ids)).collect()
+        });
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
     pub(in crate::store) async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
@@ -245,6 +241,7 @@ impl SqliteStore {
                      ORDER BY id DESC LIMIT ?3)",
                 params![subscription.get(), now.as_millis(), limit],
             )?;
+            state.tally.went(subscription, NotificationState::Dead, NotificationState::Pending, replayed);
             Ok(replayed as u64)
         })
         .await
@@ -284,13 +281,13 @@ pub(super) fn seal_outstanding(transaction: &Transaction<'_>, _: &mut WriterStat
 /// Writes what a subscription is owed for the events it matched.
 pub(super) fn note(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &mut WriterState<'_>,
     subscription: &Subscription,
     matched: &[Seq],
     now: TimestampMs,
     ids: &mut FreshIds,
 ) -> Result<(), StoreError> {
-    let mut ledger = ledger(transaction, leases, subscription.id)?;
+    let mut ledger = read_ledger(transaction, subscription.id)?;
     match subscription.cadence() {
         Cadence::PerEvent => {
             for seq in matched {
@@ -298,19 +295,19 @@ pub(super) fn note(
                 let after = Mark { seq: Seq::new(seq.get() - 1), ordinal: ledger.newest.ordinal };
                 let id = NotificationId::new(ids());
                 let owed = Owed { id, after, last, due_at: now, sealed: true };
-                insert(transaction, leases, subscription.id, &owed, now)?;
+                insert(transaction, state, subscription.id, &owed, now)?;
                 ledger.newest = last;
             }
         }
         Cadence::Coalesced { min_interval } => {
             if let Some(newest) = matched.last() {
+                ledger.outstanding = outstanding_now(transaction, state.leases, subscription.id, &ledger)?;
                 let id = NotificationId::new(ids());
                 let change = ledger.note(*newest, matched.len() as u64, min_interval, now, id);
-                apply(transaction, leases, subscription.id, &change, now)?;
+                apply(transaction, state, subscription.id, &change, now)?;
             }
         }
     }
-    lock(leases).just_due.insert(subscription.id);
     write_ledger(transaction, subscription.id, &ledger)
 }
 
@@ -337,8 +334,9 @@ fn settle_one(
         return Ok(false);
     }
     write_attempt(transaction, settlement)?;
+    state.tally.attempted(claimed.subscription, settlement.step == Step::Delivered, &settlement.attempt);
     if let Cadence::Coalesced { min_interval } = cadence_of(transaction, state, claimed.subscription)? {
-        plan_next(transaction, state.leases, settlement, min_interval, now, ids)?;
+        plan_next(transaction, state, settlement, min_interval, now, ids)?;
     }
     Ok(true)
 }
@@ -346,7 +344,7 @@ fn settle_one(
 /// Writes what becomes of a pending notification; answers whether it still was one.
 fn write_outcome(
     transaction: &Transaction<'_>,
-    state: &WriterState<'_>,
+    state: &mut WriterState<'_>,
     settlement: &Settlement,
     now: TimestampMs,
 ) -> Result<usize, StoreError> {
@@ -370,6 +368,7 @@ fn write_outcome(
             body,
             claimed.attempts.saturating_add(1)
         ])?;
+    state.tally.went(claimed.subscription, NotificationState::Pending, new_state, changed);
     if let Some(due_at) = due_at {
         lock(state.leases).pull_back(claimed.subscription, due_at);
     }
@@ -380,8 +379,11 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
     let Settlement { claimed, attempt, .. } = settlement;
     transaction
         .prepare_cached(
-            "INSERT OR REPLACE INTO attempt (notification, number, started_at, took_ms, status, detail)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            // There is one of that number already if the notification was replayed.
+            "INSERT INTO attempt (notification, number, started_at, took_ms, status, detail)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (notification, number) DO UPDATE SET started_at = excluded.started_at,
+                 took_ms = excluded.took_ms, status = excluded.status, detail = excluded.detail",
         )?
         .execute(params![
             claimed.notification.uuid().as_bytes(),
@@ -401,7 +403,7 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
 /// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
 fn plan_next(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &mut WriterState<'_>,
     settlement: &Settlement,
     min_interval: Duration,
     now: TimestampMs,
@@ -420,19 +422,24 @@ fn plan_next(
     ledger.outstanding =
         Some(Owed { id: claimed.notification, after: claimed.after, last: claimed.last, due_at: now, sealed: true });
     let change = ledger.settle(claimed.last, settled, min_interval, now, NotificationId::new(ids()));
-    apply(transaction, leases, claimed.subscription, &change, now)?;
+    apply(transaction, state, claimed.subscription, &change, now)?;
     write_ledger(transaction, claimed.subscription, &ledger)?;
     if settled == Settled::Delivered {
         // Named, for the planner may take the index over all that ever was.
-        transaction
+        let superseded = transaction
             .prepare_cached(
                 "UPDATE notification INDEXED BY notification_dead SET state = 'superseded', body = NULL
                  WHERE subscription = ?1 AND state = 'dead' AND last_seq <= ?2",
             )?
             .execute(params![claimed.subscription.get(), claimed.last.seq.get()])?;
+        let (dead, made_up_for) = (NotificationState::Dead, NotificationState::Superseded);
+        state.tally.went(claimed.subscription, dead, made_up_for, superseded);
         if change == Change::None && (settlement.ring_at.is_some() || claimed.rung.is_some()) {
             let ring_at = settlement.ring_at.map(|at| at.max(now.after(min_interval)));
             ring_again(transaction, claimed, ring_at, now)?;
+            if let Some(ring_at) = ring_at {
+                lock(state.leases).note_due(claimed.subscription, ring_at);
+            }
         }
     }
     Ok(())
@@ -505,7 +512,7 @@ fn end_ring(transaction: &Transaction<'_>, subscription: SubscriptionId) -> Resu
 
 fn apply(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &mut WriterState<'_>,
     subscription: SubscriptionId,
     change: &Change,
     now: TimestampMs,
@@ -514,7 +521,7 @@ fn apply(
         Change::None => Ok(()),
         Change::Create(owed) => {
             end_ring(transaction, subscription)?;
-            insert(transaction, leases, subscription, owed, now)
+            insert(transaction, state, subscription, owed, now)
         }
         Change::Widen(owed) | Change::Postpone(owed) => {
             transaction
@@ -536,7 +543,7 @@ fn apply(
 
 fn insert(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &mut WriterState<'_>,
     subscription: SubscriptionId,
     owed: &Owed,
     now: TimestampMs,
@@ -558,7 +565,8 @@ fn insert(
             owed.due_at.as_millis(),
             now.as_millis()
         ])?;
-    lock(leases).pull_back(subscription, owed.due_at);
+    state.tally.made(subscription);
+    lock(state.leases).pull_back(subscription, owed.due_at);
     log(subscription, owed, "made");
     Ok(())
 }
@@ -574,26 +582,22 @@ fn log(subscription: SubscriptionId, owed: &Owed, message: &str) {
     );
 }
 
-/// The ledger with what is outstanding; a notification that somebody holds is as good as sealed.
-fn ledger(
+/// What is outstanding of a coalescing subscription; a notification that somebody holds is as good as sealed.
+fn outstanding_now(
     transaction: &Transaction<'_>,
     leases: &Mutex<Leases>,
     subscription: SubscriptionId,
-) -> Result<Ledger, StoreError> {
-    let mut ledger = read_ledger(transaction, subscription)?;
-    ledger.outstanding = outstanding(transaction, subscription)?.map(|owed| {
+    ledger: &Ledger,
+) -> Result<Option<Owed>, StoreError> {
+    if let Some(owed) = outstanding(transaction, subscription)? {
         let held = lock(leases).get(subscription, owed.id).is_some();
-        Owed { sealed: owed.sealed || held, ..owed }
-    });
-    // While a ring is under way, nothing else is sent: what comes meanwhile is told after it.
-    if ledger.outstanding.is_none()
-        && let Some(ring) = ring_of(transaction, subscription)?
-        && lock(leases).get(subscription, ring.id).is_some()
-    {
-        let told = ledger.told;
-        ledger.outstanding = Some(Owed { id: ring.id, after: told, last: told, due_at: ring.due_at, sealed: true });
+        return Ok(Some(Owed { sealed: owed.sealed || held, ..owed }));
     }
-    Ok(ledger)
+    // While a ring is under way, nothing else is sent: what comes meanwhile is told after it.
+    let ring = ring_of(transaction, subscription)?;
+    let ring = ring.filter(|ring| lock(leases).get(subscription, ring.id).is_some());
+    let told = ledger.told;
+    Ok(ring.map(|ring| Owed { id: ring.id, after: told, last: told, due_at: ring.due_at, sealed: true }))
 }
 
 /// A notification that is to be rung again.
@@ -702,6 +706,43 @@ fn cadence_of(
         .ok_or_else(|| StoreError::Missing(subscription.to_string()))
 }
 
+/// Claims what a subscription has due, and notes when more is.
+fn claim(
+    writer: &Writer,
+    subscription: SubscriptionId,
+    now: TimestampMs,
+    lease: Duration,
+    limit: u32,
+) -> Result<Vec<Claimed>, StoreError> {
+    let connection = &writer.connection;
+    let revision = directory::revision(connection)?;
+    let mut leases = lock(&writer.leases);
+    leases.refresh(subscription, revision, now);
+    let free = due_rows(connection, subscription, now, limit, leases.held.get(&subscription))?;
+    let take = |(due_at, row): (TimestampMs, Claimed)| {
+        let token = leases.take(subscription, (due_at, row.notification), now.after(lease));
+        Claimed { token, ..row }
+    };
+    let claimed: Vec<Claimed> = free.into_iter().map(take).collect();
+    if let Some(due_at) = next_free(connection, subscription, true, leases.held.get(&subscription))? {
+        leases.note_due(subscription, due_at);
+    }
+    Ok(claimed)
+}
+
+/// The time the first notification is due that nobody holds; with `rings`, also if it only is to be rung again.
+fn next_free(
+    connection: &Connection,
+    subscription: SubscriptionId,
+    rings: bool,
+    held: Option<&Held>,
+) -> Result<Option<TimestampMs>, StoreError> {
+    match first_free(connection, subscription, held)? {
+        None if rings => Ok(free_ring(connection, subscription, held)?.map(|ring| ring.due_at)),
+        free => Ok(free),
+    }
+}
+
 /// The time the first notification is due that nobody holds.
 fn first_free(
     connection: &Connection,
@@ -738,11 +779,12 @@ fn due_rows(
     held: Option<&Held>,
 ) -> Result<Vec<(TimestampMs, Claimed)>, StoreError> {
     let mut about = connection.prepare_cached(&format!(
-        "SELECT protocol, account, since_secs FROM subscription WHERE id = ?1 AND {ACTIVE}"
+        "SELECT protocol, account, since_secs, min_interval_ms = 0 FROM subscription WHERE id = ?1 AND {ACTIVE}"
     ))?;
     let about = about.query_row([subscription.get()], |row| {
         let (account, shown) = (row.get(1)?, TimestampSecs::from_secs(row.get(2)?));
-        Ok(word(row, 0, "subscription").map(|kind| Owner { subscription, kind, account, shown }))
+        let at_once = row.get(3)?;
+        Ok(word(row, 0, "subscription").map(|kind| Owner { subscription, kind, account, shown, at_once }))
     });
     let Some(owner) = about.optional()?.transpose()? else { return Ok(Vec::new()) };
     let mut select = connection.prepare_cached(&format!(
@@ -785,16 +827,20 @@ struct Owner {
     kind: ProtocolKind,
     account: i64,
     shown: TimestampSecs,
+    /// There is no interval between two sends.
+    at_once: bool,
 }
 
 impl Owner {
     /// A claim without a token.
     fn claimed(&self, connection: &Connection, row: &Row<'_>, rung: Option<u32>) -> Result<Claimed, StoreError> {
-        let after = mark(row, 1)?;
+        let (after, last) = (mark(row, 1)?, mark(row, 3)?);
         let created_at = TimestampMs::from_millis(row.get(6)?);
         // Where each event has a notification of its own, both are written at once.
+        let one = last.ordinal.saturating_sub(after.ordinal) == 1;
         let oldest = match self.kind {
             ProtocolKind::SageX3 => None,
+            ProtocolKind::Standard if self.at_once && one => None,
             ProtocolKind::Nextcloud | ProtocolKind::Standard => oldest_after(connection, self.account, after.seq)?,
         };
         let since = match self.kind {
@@ -805,7 +851,7 @@ impl Owner {
             notification: NotificationId::new(Uuid::from_bytes(row.get(0)?)),
             subscription: self.subscription,
             after,
-            last: mark(row, 3)?,
+            last,
             attempts: row.get(5)?,
             created_at,
             oldest_at: oldest.unwrap_or(created_at),
