@@ -597,7 +597,8 @@ impl Store {
     }
 
     /// Writes rows without a version for files that were in a new root before, where there are no rows yet. Tells
-    /// nobody.
+    /// nobody. Durable when something after it is, such as [`Store::set_baseline_done`]: what a crash takes back is
+    /// found by the next first scan.
     pub async fn remember(
         &self,
         account: AccountId,

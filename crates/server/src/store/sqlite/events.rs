@@ -60,7 +60,7 @@ impl SqliteStore {
         user: String,
         now: TimestampMs,
     ) -> Result<(), StoreError> {
-        self.write(move |transaction, _| {
+        let remembering = self.0.desk.write_unsynced(move |transaction, _| {
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO file (account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, arrived_at, user)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (account, path) DO NOTHING",
@@ -80,8 +80,8 @@ impl SqliteStore {
                 ])?;
             }
             Ok(())
-        })
-        .await
+        });
+        remembering.await.map_err(|_| StoreError::Closed)?
     }
 
     pub(in crate::store) fn files(

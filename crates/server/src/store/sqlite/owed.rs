@@ -693,17 +693,19 @@ fn cadence_of(
     state: &mut WriterState<'_>,
     subscription: SubscriptionId,
 ) -> Result<Cadence, StoreError> {
+    if let Some(cadence) = state.cadences.get(&subscription) {
+        return Ok(*cadence);
+    }
     let account: Option<i64> = transaction
         .prepare_cached("SELECT account FROM subscription WHERE id = ?1")?
         .query_row([subscription.get()], |row| row.get(0))
         .optional()?;
     let account = account.ok_or_else(|| StoreError::Missing(subscription.to_string()))?;
-    state
-        .subscriptions_of(transaction, AccountId::new(account))?
-        .iter()
-        .find(|one| one.id == subscription)
-        .map(|one| one.cadence())
-        .ok_or_else(|| StoreError::Missing(subscription.to_string()))
+    let subscriptions = state.subscriptions_of(transaction, AccountId::new(account))?;
+    let cadence = subscriptions.iter().find(|one| one.id == subscription).map(|one| one.cadence());
+    let cadence = cadence.ok_or_else(|| StoreError::Missing(subscription.to_string()))?;
+    state.cadences.insert(subscription, cadence);
+    Ok(cadence)
 }
 
 /// Claims what a subscription has due, and notes when more is.
@@ -718,13 +720,13 @@ fn claim(
     let revision = directory::revision(connection)?;
     let mut leases = lock(&writer.leases);
     leases.refresh(subscription, revision, now);
-    let free = due_rows(connection, subscription, now, limit, leases.held.get(&subscription))?;
+    let (free, rings) = due_rows(connection, subscription, now, limit, leases.held.get(&subscription))?;
     let take = |(due_at, row): (TimestampMs, Claimed)| {
         let token = leases.take(subscription, (due_at, row.notification), now.after(lease));
         Claimed { token, ..row }
     };
     let claimed: Vec<Claimed> = free.into_iter().map(take).collect();
-    if let Some(due_at) = next_free(connection, subscription, true, leases.held.get(&subscription))? {
+    if let Some(due_at) = next_free(connection, subscription, rings, leases.held.get(&subscription))? {
         leases.note_due(subscription, due_at);
     }
     Ok(claimed)
@@ -770,14 +772,14 @@ fn frontier(held: Option<&Held>) -> (i64, [u8; 16]) {
 }
 
 /// At most `limit` due notifications of an active subscription that nobody holds, oldest due first, as claims without
-/// a token.
+/// a token; and whether the subscription is one that is rung again.
 fn due_rows(
     connection: &Connection,
     subscription: SubscriptionId,
     now: TimestampMs,
     limit: u32,
     held: Option<&Held>,
-) -> Result<Vec<(TimestampMs, Claimed)>, StoreError> {
+) -> Result<(Vec<(TimestampMs, Claimed)>, bool), StoreError> {
     let mut about = connection.prepare_cached(&format!(
         "SELECT protocol, account, since_secs, min_interval_ms = 0 FROM subscription WHERE id = ?1 AND {ACTIVE}"
     ))?;
@@ -786,7 +788,7 @@ fn due_rows(
         let at_once = row.get(3)?;
         Ok(word(row, 0, "subscription").map(|kind| Owner { subscription, kind, account, shown, at_once }))
     });
-    let Some(owner) = about.optional()?.transpose()? else { return Ok(Vec::new()) };
+    let Some(owner) = about.optional()?.transpose()? else { return Ok((Vec::new(), false)) };
     let mut select = connection.prepare_cached(&format!(
         "SELECT {CLAIMED_COLUMNS}, due_at
          FROM notification WHERE subscription = ?1 AND state = 'pending' AND due_at <= ?2 AND (due_at, id) > (?3, ?4)
@@ -804,7 +806,8 @@ fn due_rows(
         }
         free.push((TimestampMs::from_millis(row.get(8)?), owner.claimed(connection, row, None)?));
     }
-    if owner.kind == ProtocolKind::Nextcloud
+    let rings = owner.kind == ProtocolKind::Nextcloud;
+    if rings
         && free.is_empty()
         && let Some(ring) = free_ring(connection, subscription, held)?.filter(|ring| ring.due_at <= now)
     {
@@ -815,7 +818,7 @@ fn due_rows(
             free.push((ring.due_at, owner.claimed(connection, row, Some(ring.rung))?));
         }
     }
-    Ok(free)
+    Ok((free, rings))
 }
 
 /// The columns that [`Owner::claimed`] reads, in its order.

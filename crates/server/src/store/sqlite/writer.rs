@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
-use filebell_core::id::AccountId;
-use filebell_core::subscription::Subscription;
+use filebell_core::id::{AccountId, SubscriptionId};
+use filebell_core::subscription::{Cadence, Subscription};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
@@ -91,11 +91,22 @@ pub(super) type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
 
 impl Desk {
     /// Starts the thread that works the queue off.
-    pub(super) fn open(connection: Connection, key: StoreKey, leases: Arc<Mutex<Leases>>) -> Result<Arc<Self>, StoreError> {
+    pub(super) fn open(
+        connection: Connection,
+        key: StoreKey,
+        leases: Arc<Mutex<Leases>>,
+    ) -> Result<Arc<Self>, StoreError> {
         let desk = Arc::new(Self {
             queue: Mutex::default(),
             came: Condvar::new(),
-            writer: Mutex::new(Writer { connection, key, leases, subscriptions: HashMap::new(), revision: None }),
+            writer: Mutex::new(Writer {
+                connection,
+                key,
+                leases,
+                subscriptions: HashMap::new(),
+                revision: None,
+                synced: Synced::Yes,
+            }),
             observer: OnceLock::new(),
             advance: watch::Sender::new(0),
         });
@@ -128,6 +139,15 @@ impl Desk {
         let _ = self.observer.set(observer);
     }
 
+    /// As [`Self::write`], but a crash may take it back, with all that was written after it in the same way. What is
+    /// written durably afterwards makes it durable.
+    pub(super) fn write_unsynced<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>, &mut WriterState<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<T> {
+        self.alone(move |writer| writer.transact(Synced::No, work).map(|(done, _)| done))
+    }
+
     /// Runs one transaction of its own; it is on disk if and only if `work` succeeds.
     pub(super) fn write<T: Send + 'static>(
         &self,
@@ -135,7 +155,7 @@ impl Desk {
     ) -> Answer<T> {
         let advance = self.advance.clone();
         self.alone(move |writer| {
-            let (done, news) = writer.transact(work)?;
+            let (done, news) = writer.transact(Synced::Yes, work)?;
             if news {
                 advance.send_modify(|turn| *turn = turn.wrapping_add(1));
             }
@@ -231,7 +251,10 @@ impl Desk {
                 Some(Duration::ZERO) => return true,
                 Some(_) if queue.closed => return true,
                 None if queue.closed => return false,
-                Some(left) => self.came.wait_timeout(queue, left).map_or_else(|poisoned| poisoned.into_inner().0, |(queue, _)| queue),
+                Some(left) => self
+                    .came
+                    .wait_timeout(queue, left)
+                    .map_or_else(|poisoned| poisoned.into_inner().0, |(queue, _)| queue),
                 None => self.came.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner),
             };
         }
@@ -279,7 +302,9 @@ impl Desk {
 
     fn write_group(&self, writer: &mut Writer, mut group: Vec<Box<dyn Share>>) {
         let began = Instant::now();
-        let written = writer.transact(|transaction, state| group.iter_mut().try_for_each(|one| one.work(transaction, state)));
+        let written = writer.transact(Synced::Yes, |transaction, state| {
+            group.iter_mut().try_for_each(|one| one.work(transaction, state))
+        });
         match written {
             Ok(((), news)) => {
                 self.tell(news, &group, began);
@@ -320,19 +345,35 @@ pub(super) struct Writer {
     /// Every account's subscriptions as of `revision`.
     subscriptions: HashMap<AccountId, Vec<Arc<Subscription>>>,
     revision: Option<i64>,
+    /// How the connection commits now.
+    synced: Synced,
+}
+
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Synced {
+    Yes,
+    No,
 }
 
 impl Writer {
     /// Runs one transaction; answers too whether something was recorded.
     fn transact<T>(
         &mut self,
+        synced: Synced,
         work: impl FnOnce(&Transaction<'_>, &mut WriterState<'_>) -> Result<T, StoreError>,
     ) -> Result<(T, bool), StoreError> {
+        if self.synced != synced {
+            let level = if synced == Synced::Yes { "FULL" } else { "NORMAL" };
+            self.connection.pragma_update(None, "synchronous", level)?;
+            self.synced = synced;
+        }
         let mut state = WriterState {
             key: &self.key,
             leases: &self.leases,
             tally: Tally::default(),
             settled: Vec::new(),
+            cadences: HashMap::new(),
             news: false,
             subscriptions: &mut self.subscriptions,
             revision: &mut self.revision,
@@ -355,6 +396,8 @@ pub(super) struct WriterState<'a> {
     pub(super) tally: Tally,
     /// Whose leases end with the transaction: not before, and before anything else is claimed.
     pub(super) settled: Vec<Claimed>,
+    /// How the subscriptions that were met so far gather their events.
+    pub(super) cadences: HashMap<SubscriptionId, Cadence>,
     /// Whether something was recorded.
     pub(super) news: bool,
     subscriptions: &'a mut HashMap<AccountId, Vec<Arc<Subscription>>>,
