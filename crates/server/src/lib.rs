@@ -13,3 +13,4 @@ pub mod ops;
 pub mod seams;
 pub mod source;
 pub mod store;
+pub mod ui;

@@ -20,13 +20,15 @@ use filebell_core::retry::Outcome;
 use filebell_core::time::TimestampMs;
 use filebell_core::wire::SignedRequest;
 use headers::Header;
-use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, Request, Response, Uri};
+use http::header::{
+    CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER, USER_AGENT, VIA, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -34,7 +36,9 @@ use tower_service::Service;
 use url::Url;
 
 use super::address::{Policy, Verdict, judge};
+use super::opening::{Opened, Opening, Timed, timing};
 use crate::seams::Seams;
+use crate::store::Timing;
 
 /// How long a connection waits for its next exchange. Receivers commonly hang up after 5 s: we go first.
 const IDLE_MAX: Duration = Duration::from_secs(4);
@@ -46,6 +50,13 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// This much of a refusing answer is kept for a person to read.
 const DETAIL_BYTES_MAX: usize = 200;
+/// This much of the body of any answer is kept beside the attempt,
+const BODY_BYTES_KEPT_MAX: usize = 2048;
+/// and of these headers of an answer that has a body or refuses,
+const HEADERS_KEPT: [HeaderName; 6] =
+    [CONTENT_TYPE, SERVER, VIA, RETRY_AFTER, WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")];
+/// so much each.
+const HEADER_BYTES_KEPT_MAX: usize = 200;
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("filebell/", env!("CARGO_PKG_VERSION")));
 
 /// Why a connection was not made.
@@ -106,12 +117,30 @@ pub struct Exchange {
     pub detail: Option<String>,
     /// How long it took.
     pub took: Duration,
+    /// What it spent its time on.
+    pub timing: Timing,
+    /// What is kept of the answer: header lines, an empty line, the beginning of the body; empty if there is nothing.
+    pub answer: Vec<u8>,
+}
+
+impl Exchange {
+    /// One that never left, or was never answered.
+    pub(super) fn unanswered(detail: String, took: Duration) -> Self {
+        Self {
+            outcome: Outcome::Unreachable,
+            status: None,
+            detail: Some(detail),
+            took,
+            timing: Timing::default(),
+            answer: Vec::new(),
+        }
+    }
 }
 
 /// Posts notifications. Cheap to clone; the clones share their connections.
 #[derive(Clone)]
 pub struct Egress {
-    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    client: Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>,
     seams: Seams,
 }
 
@@ -141,7 +170,7 @@ impl Egress {
             .pool_idle_timeout(IDLE_MAX)
             .http1_title_case_headers(true)
             .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(connector);
+            .build(Timed(connector));
         Ok(Self { client, seams })
     }
 
@@ -151,11 +180,11 @@ impl Egress {
     /// The head decides. The body is read so that the connection can be used again, and for a person to read.
     pub async fn post(&self, endpoint: &EndpointUrl, request: SignedRequest, deadline: Duration) -> Exchange {
         let began = Instant::now();
-        let (outcome, status, detail) = match to_http(endpoint, request) {
-            Err(error) => (Outcome::Unreachable, None, Some(error.to_string())),
+        let exchange = match to_http(endpoint, request) {
+            Err(error) => Exchange::unanswered(error.to_string(), Duration::ZERO),
             Ok(request) => self.exchange(endpoint, request, began, deadline).await,
         };
-        Exchange { outcome, status, detail, took: began.elapsed() }
+        Exchange { took: began.elapsed(), ..exchange }
     }
 
     async fn exchange(
@@ -164,28 +193,32 @@ impl Egress {
         request: Request<Full<Bytes>>,
         began: Instant,
         deadline: Duration,
-    ) -> (Outcome, Option<u16>, Option<String>) {
+    ) -> Exchange {
         // A deadline too far to be named is a day away.
         let until = began.checked_add(deadline).unwrap_or(began + Duration::from_secs(86_400));
         let response = match timeout_at(until, self.client.request(request)).await {
             Err(_) => {
                 let detail = format!("no answer within {} ms", deadline.as_millis());
-                return (Outcome::Unreachable, None, Some(detail));
+                return Exchange::unanswered(detail, deadline);
             }
-            Ok(Err(error)) => return (Outcome::Unreachable, None, Some(reason(&error))),
+            Ok(Err(error)) => return Exchange::unanswered(reason(&error), began.elapsed()),
             Ok(Ok(response)) => response,
         };
+        let timing = timing(response.extensions(), began.elapsed());
         let status = response.status();
-        if status.is_success() {
-            drain(response, until).await;
-            return (Outcome::Accepted, Some(status.as_u16()), None);
-        }
-        let retry_after = retry_after(response.headers(), self.seams.now());
-        let redirect =
-            status.is_redirection().then(|| redirect(endpoint.url(), response.headers().get(LOCATION))).flatten();
-        let beginning = drain(response, until).await;
-        let outcome = Outcome::Refused { status: status.as_u16(), retry_after };
-        (outcome, Some(status.as_u16()), redirect.or_else(|| readable(&beginning)))
+        let (head, body) = response.into_parts();
+        let beginning = drain(body, until).await;
+        let (outcome, detail) = if status.is_success() {
+            (Outcome::Accepted, None)
+        } else {
+            let redirect = status.is_redirection().then(|| redirect(endpoint.url(), head.headers.get(LOCATION)));
+            let retry_after = retry_after(&head.headers, self.seams.now());
+            let said = || readable(beginning.get(..DETAIL_BYTES_MAX).unwrap_or(&beginning));
+            (Outcome::Refused { status: status.as_u16(), retry_after }, redirect.flatten().or_else(said))
+        };
+        let answer =
+            if status.is_success() && beginning.is_empty() { beginning } else { kept(&head.headers, &beginning) };
+        Exchange { outcome, status: Some(status.as_u16()), detail, took: began.elapsed(), timing, answer }
     }
 }
 
@@ -200,19 +233,33 @@ fn to_http(endpoint: &EndpointUrl, request: SignedRequest) -> Result<Request<Ful
 }
 
 /// Reads an answer to its end if that comes soon enough, else hangs up; answers its beginning.
-async fn drain(response: Response<Incoming>, until: Instant) -> Vec<u8> {
-    let mut body = response.into_body();
+async fn drain(mut body: Incoming, until: Instant) -> Vec<u8> {
     let mut beginning = Vec::new();
     let mut read = 0;
     while let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await {
         let Some(data) = frame.data_ref() else { continue };
         read += data.len();
-        beginning.extend(data.iter().take(DETAIL_BYTES_MAX.saturating_sub(beginning.len())));
+        beginning.extend(data.iter().take(BODY_BYTES_KEPT_MAX.saturating_sub(beginning.len())));
         if read > ANSWER_BYTES_MAX {
             break;
         }
     }
     beginning
+}
+
+/// What is kept of an answer.
+fn kept(headers: &HeaderMap, beginning: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    for name in &HEADERS_KEPT {
+        if let Some(value) = headers.get(name) {
+            kept.extend([name.as_str().as_bytes(), b": "].concat());
+            kept.extend(value.as_bytes().iter().take(HEADER_BYTES_KEPT_MAX));
+            kept.push(b'\n');
+        }
+    }
+    kept.push(b'\n');
+    kept.extend(beginning);
+    kept
 }
 
 /// `Retry-After` in seconds, or as a date seen from `now`.
@@ -265,7 +312,7 @@ struct Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = Opened;
     type Error = EgressError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, EgressError>> + Send>>;
 
@@ -276,8 +323,11 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let policy = self.policy.clone();
         Box::pin(async move {
+            let began = Instant::now();
             let addresses = addresses(&uri, &policy).await?;
-            connect(&uri, addresses).await
+            let resolved_at = Instant::now();
+            let stream = connect(&uri, addresses).await?;
+            Ok(Opened::new(stream, Opening::new(began, resolved_at)))
         })
     }
 }
@@ -306,14 +356,14 @@ fn check(host: &str, address: IpAddr, tls: bool, policy: &Policy) -> Result<(), 
     }
 }
 
-async fn connect(uri: &Uri, addresses: Vec<SocketAddr>) -> Result<TokioIo<TcpStream>, EgressError> {
+async fn connect(uri: &Uri, addresses: Vec<SocketAddr>) -> Result<TcpStream, EgressError> {
     let mut failed = EgressError::Resolve { host: host(uri).to_owned(), why: None };
     for address in addresses {
         match timeout(CONNECT_MAX, TcpStream::connect(address)).await.unwrap_or_else(|late| Err(late.into())) {
             Ok(stream) => {
                 // A small loss of speed where the system refuses it.
                 let _ = stream.set_nodelay(true);
-                return Ok(TokioIo::new(stream));
+                return Ok(stream);
             }
             Err(why) => failed = EgressError::Connect { address, why },
         }

@@ -8,6 +8,7 @@ mod dispatcher;
 mod egress;
 mod lane;
 mod letter;
+mod opening;
 mod settler;
 #[cfg(test)]
 mod tests;

@@ -38,7 +38,7 @@ pub(super) fn given(headers: &HeaderMap) -> Given {
 
 /// The address at the other end of the connection; `serve` puts it on every request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// The account whose name and password these are.
 pub(super) async fn login(

@@ -1,6 +1,7 @@
 //! The doors: HTTP in, one room a protocol. A handler parses, asks ops, and shows the answer.
 
 mod auth;
+pub(crate) mod browser;
 mod file_body;
 mod health;
 mod native;
@@ -14,18 +15,19 @@ use axum::Router;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::ops::Ops;
-use problem::Problem;
-
+pub(crate) use auth::Peer;
+pub(crate) use problem::{Problem, log_failure};
+pub(crate) use query::Query;
 pub use serve::serve;
 
-/// Every route of the server.
-pub fn router(ops: Ops) -> Router {
+/// Every route of the server. `pages` are those for people; they also answer where nothing is served.
+pub fn router(ops: Ops, pages: Router<Ops>) -> Router {
     Router::new()
         .merge(health::router())
         .merge(native::router())
         .merge(nextcloud::router())
         .merge(sagex3::router())
-        .fallback(async || Problem::no_route())
+        .merge(pages)
         .method_not_allowed_fallback(async || Problem::wrong_method())
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             axum::response::IntoResponse::into_response(Problem::internal())

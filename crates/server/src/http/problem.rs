@@ -10,7 +10,7 @@ use crate::ops::OpsError;
 
 /// One problem, ready to be answered.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -26,23 +26,23 @@ struct Body<'a> {
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into() }
     }
 
-    pub(super) fn no_route() -> Self {
+    pub(crate) fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "no-such-route", "nothing is served here")
     }
 
-    pub(super) fn wrong_method() -> Self {
+    pub(crate) fn wrong_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this is not served by that method")
     }
 
-    pub(super) fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "filebell failed; its log says why")
     }
 
-    pub(super) fn unauthorised() -> Self {
+    pub(crate) fn unauthorised() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthorised",
@@ -50,7 +50,7 @@ impl Problem {
         )
     }
 
-    pub(super) fn bad_parameter(detail: impl Into<String>) -> Self {
+    pub(crate) fn bad_parameter(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-parameter", detail)
     }
 }
@@ -73,6 +73,7 @@ impl From<OpsError> for Problem {
             OpsError::Filter(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-filter", text),
             OpsError::Key(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-key", text),
             OpsError::Path(_) => Self::new(S::BAD_REQUEST, "bad-path", text),
+            OpsError::NoRoom { .. } => Self::new(S::INSUFFICIENT_STORAGE, "no-room", text),
             OpsError::Upload(_) => Self::new(S::BAD_REQUEST, "bad-upload", text),
             OpsError::Quota(_) => Self::new(S::TOO_MANY_REQUESTS, "quota", text),
             OpsError::File(_)
@@ -89,7 +90,7 @@ impl From<OpsError> for Problem {
 }
 
 /// Logs a failure of ours once, with its chain, where it is answered.
-pub(super) fn log_failure(error: &OpsError) {
+pub(crate) fn log_failure(error: &OpsError) {
     tracing::error!(error = error as &dyn std::error::Error, "a request failed");
 }
 

@@ -37,6 +37,9 @@ pub struct AccountRequest {
     pub customer_id: String,
     /// Sage X3 customer code.
     pub customer_code: String,
+    /// How many bytes it may hold; `None` keeps the quota it has, or, where it is declared in the configuration file,
+    /// lets it hold as many as it likes.
+    pub quota_bytes: Option<u64>,
     /// Declared in the configuration file.
     pub managed: bool,
 }
@@ -115,7 +118,7 @@ impl Ops {
             None => None,
         };
         let password_hash = match request.password {
-            Some(password) => Some(hash(password).await?),
+            Some(password) => self.new_password(&request.name, password).await?,
             None => None,
         };
         let account = NewAccount {
@@ -125,9 +128,21 @@ impl Ops {
             customer_url: request.customer_url,
             customer_id: request.customer_id,
             customer_code: request.customer_code,
+            quota_bytes: request.quota_bytes,
             managed: request.managed,
         };
         Ok(self.0.store.upsert_account(account, self.0.seams.now()).await?)
+    }
+
+    /// The hash of a new password, `None` if it is the one before. A new one signs out whoever knew the old one.
+    async fn new_password(&self, name: &str, password: Secret) -> Result<Option<String>, OpsError> {
+        if let Some(known) = self.directory().await?.accounts.get(name).filter(|known| known.password_hash.is_some()) {
+            if self.0.passwords.check(name, password.clone(), known.password_hash.clone()).await {
+                return Ok(None);
+            }
+            self.0.store.end_sessions_of(known.id).await?;
+        }
+        Ok(Some(hash(password).await?))
     }
 
     /// All accounts, by name.

@@ -5,13 +5,16 @@
 mod admin;
 mod applications;
 mod dav;
+mod fetches;
 mod ingestion;
 mod keys;
 mod observe;
 mod pairing;
 mod passwords;
 mod pull;
+mod room;
 mod sagex3;
+mod sessions;
 mod settings;
 mod signed;
 mod throttle;
@@ -35,12 +38,14 @@ pub use admin::{
 pub use dav::Entry;
 pub use ingestion::Ingesting;
 pub use observe::{
-    ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
-    ToldReport, WhyReport,
+    FetchReport, ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport,
+    SubscriptionReport, ToldReport, WhyReport,
 };
 pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
+pub use room::Usage;
 pub use sagex3::{Download, SageX3Settings};
+pub use sessions::{SESSION_LIFE, SignedIn};
 pub use signed::Signed;
 pub use tokens::{AskError, Introspection, Issued, TokenPair};
 
@@ -48,6 +53,7 @@ pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
+use crate::source::folder::Ignore;
 /// What the doors show of the store; its verbs stay behind this room.
 pub use crate::store::{Account, AppPassword, Application, Grant, IngestionStatus};
 use crate::store::{Store, StoreError};
@@ -136,6 +142,14 @@ pub enum OpsError {
     /// What was uploaded is not what was announced.
     #[error(transparent)]
     Upload(UploadError),
+    /// The quota of the account leaves no room for it.
+    #[error("the account has no room for it: {required} bytes are needed, {available} are left")]
+    NoRoom {
+        /// Bytes that are needed.
+        required: u64,
+        /// Bytes that are left.
+        available: u64,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
@@ -182,10 +196,14 @@ struct Inner {
     sagex3: SageX3Settings,
     pages: sagex3::Pages,
     quota: sagex3::Quota,
+    rooms: room::Rooms,
     /// Only where a server runs.
     served: OnceLock<observe::Served>,
     /// The same.
     post_form: OnceLock<PostForm>,
+    noted: fetches::Noted,
+    /// Only where no server runs: what it would leave out.
+    ignore: OnceLock<Ignore>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -225,8 +243,11 @@ impl Ops {
             sagex3,
             pages: sagex3::Pages::default(),
             quota: sagex3::Quota::default(),
+            rooms: room::Rooms::default(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
+            noted: fetches::Noted::default(),
+            ignore: OnceLock::new(),
         }))
     }
 

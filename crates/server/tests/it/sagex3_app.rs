@@ -9,7 +9,7 @@ use crate::house::House;
 #[test]
 fn an_application_written_from_the_specification_goes_the_whole_road() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let python = repository.join(".venv/sagex3/bin/python");
+    let python = repository.join(".venv/clients/bin/python");
     assert!(python.exists(), "{} is missing: run ./check once, it makes it", python.display());
     // The program listens there itself, once the configuration has named the place.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

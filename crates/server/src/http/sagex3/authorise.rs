@@ -22,6 +22,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::super::auth::Peer;
+use super::super::browser::{self, cookie};
 use super::super::problem::log_failure;
 use super::super::query::Query;
 use super::{Refused, not_stored, small_body};
@@ -33,7 +34,7 @@ static STYLE_HASH: LazyLock<String> = LazyLock::new(|| STANDARD.encode(Sha256::d
 /// The browser's cookie before, and after it has logged in.
 const LOGIN_COOKIE: &str = "filebell-login";
 const PAIRING_COOKIE: &str = "filebell-pairing";
-const COOKIE_SECS: u32 = 24 * 60 * 60;
+const COOKIE_SECS: u64 = 24 * 60 * 60;
 const LOGIN_PAGE: &str = "login";
 
 pub(super) fn router() -> Router<Ops> {
@@ -323,19 +324,6 @@ fn origin(url: &str) -> String {
     Url::parse(url).map_or_else(|_| "'none'".to_owned(), |url| url.origin().ascii_serialization())
 }
 
-fn cookie(headers: &HeaderMap, name: &str) -> Option<Secret> {
-    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(one, value)| *one == name && !value.is_empty()).map(|(_, value)| Secret::new(value))
-}
-
 fn set_cookie(ops: &Ops, response: &mut Response, name: &str, value: &Secret, path: &str) {
-    let public = Url::parse(ops.public_url());
-    let below = public.as_ref().map_or("", |url| url.path().trim_end_matches('/'));
-    let secure = if public.as_ref().is_ok_and(|url| url.scheme() == "https") { "; Secure" } else { "" };
-    let text =
-        format!("{name}={}; Path={below}{path}; Max-Age={COOKIE_SECS}; HttpOnly; SameSite=Lax{secure}", value.expose());
-    if let Ok(value) = HeaderValue::try_from(text) {
-        response.headers_mut().append(header::SET_COOKIE, value);
-    }
+    browser::set_cookie(ops.public_url(), response, name, value.expose(), path, COOKIE_SECS);
 }

@@ -6,11 +6,15 @@
 
 mod directory;
 mod events;
+mod fetches;
+mod history;
 mod nextcloud;
 mod observe;
 mod owed;
 mod pairing;
+mod root;
 mod rows;
+mod sessions;
 mod tally;
 mod writer;
 
@@ -34,7 +38,13 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0003_sagex3.sql"),
     include_str!("../migrations/sqlite/0004_observe.sql"),
     include_str!("../migrations/sqlite/0005_ring.sql"),
-    include_str!("../migrations/sqlite/0006_figures.sql"),
+    include_str!("../migrations/sqlite/0007_roots.sql"),
+    include_str!("../migrations/sqlite/0008_quota.sql"),
+    include_str!("../migrations/sqlite/0009_pages.sql"),
+    include_str!("../migrations/sqlite/0010_history.sql"),
+    include_str!("../migrations/sqlite/0011_attempts.sql"),
+    include_str!("../migrations/sqlite/0012_fetches.sql"),
+    include_str!("../migrations/sqlite/0013_tally.sql"),
 ];
 /// The log is copied into the table file when it is so long: 16 MiB. Each time costs two more syncs.
 const CHECKPOINT_PAGES: u32 = 4096;

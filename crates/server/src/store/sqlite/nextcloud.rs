@@ -62,7 +62,7 @@ impl SqliteStore {
                  WHERE account = ?1 AND protocol = 'nextcloud' AND since_secs < ?2",
                 params![account.get(), newest.as_secs()],
             )?;
-            owed::end_rings(transaction, state.leases, account)
+            owed::end_rings(transaction, state, account)
         })
         .await
     }
@@ -186,12 +186,8 @@ impl SqliteStore {
         Ok(Some(AccountId::new(account)))
     }
 
-    pub(in crate::store) async fn bytes_below(
-        &self,
-        account: AccountId,
-        below: Option<FilePath>,
-    ) -> Result<u64, StoreError> {
-        let (first, end) = range(below.as_ref());
+    pub(in crate::store) async fn bytes_below(&self, account: AccountId, below: FilePath) -> Result<u64, StoreError> {
+        let (first, end) = range(Some(&below));
         self.read(move |connection, _| {
             let mut select = connection.prepare_cached(
                 "SELECT coalesce(sum(size), 0) FROM file WHERE account = ?1 AND path > ?2 AND path < ?3",

@@ -12,7 +12,9 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
-use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Rows, Settlement, StoreError};
+use super::super::{
+    Attempt, Claimed, LeaseToken, Notification, NotificationState, Rows, Settlement, StoreError, Timing,
+};
 use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, word};
 use super::writer::{Writer, WriterState};
 use super::{SqliteStore, directory, lock};
@@ -189,7 +191,8 @@ impl SqliteStore {
     pub(in crate::store) async fn attempts(&self, id: NotificationId) -> Result<Vec<Attempt>, StoreError> {
         self.read(move |connection, _| {
             let mut select = connection.prepare_cached(
-                "SELECT started_at, took_ms, status, detail FROM attempt WHERE notification = ?1 ORDER BY number",
+                "SELECT started_at, took_ms, status, detail, resolve_us, connect_us, tls_us, first_byte_us, answer, print
+                 FROM attempt WHERE notification = ?1 ORDER BY number",
             )?;
             let rows = select.query_map([id.uuid().as_bytes()], |row| {
                 Ok(Attempt {
@@ -197,6 +200,9 @@ impl SqliteStore {
                     took: Duration::from_millis(unsigned(row.get(1)?)),
                     status: row.get(2)?,
                     detail: row.get(3)?,
+                    timing: timing(row, 4)?,
+                    answer: row.get::<_, Option<_>>(8)?.unwrap_or_default(),
+                    print: row.get(9)?,
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -236,7 +242,8 @@ impl SqliteStore {
                 Cadence::Coalesced { .. } => 1,
             };
             let replayed = transaction.execute(
-                "UPDATE notification SET state = 'pending', attempts = 0, due_at = ?2, settled_at = NULL
+                "UPDATE notification SET state = 'pending', earlier_attempts = earlier_attempts + attempts,
+                     attempts = 0, due_at = ?2, settled_at = NULL
                  WHERE id IN (SELECT id FROM notification WHERE subscription = ?1 AND state = 'dead'
                      ORDER BY id DESC LIMIT ?3)",
                 params![subscription.get(), now.as_millis(), limit],
@@ -249,8 +256,9 @@ impl SqliteStore {
 }
 
 impl NotificationState {
-    const WORDS: [(Self, &'static str); 5] = [
+    const WORDS: [(Self, &'static str); 6] = [
         (Self::Pending, "pending"),
+        (Self::Told, "told"),
         (Self::Delivered, "delivered"),
         (Self::Dead, "dead"),
         (Self::Superseded, "superseded"),
@@ -327,8 +335,15 @@ fn settle_one(
     let changed = match claimed.rung {
         None => write_outcome(transaction, state, settlement, now)?,
         Some(_) => transaction
-            .prepare_cached("UPDATE notification SET attempts = ?2 WHERE id = ?1 AND state = 'delivered'")?
-            .execute(params![claimed.notification.uuid().as_bytes(), claimed.attempts.saturating_add(1)])?,
+            .prepare_cached(
+                "UPDATE notification SET attempts = ?2, state = iif(?3, 'delivered', state)
+                 WHERE id = ?1 AND state IN ('delivered', 'told')",
+            )?
+            .execute(params![
+                claimed.notification.uuid().as_bytes(),
+                claimed.attempts.saturating_add(1),
+                settlement.step == Step::Delivered
+            ])?,
     };
     if changed == 0 {
         return Ok(false);
@@ -351,6 +366,7 @@ fn write_outcome(
     let claimed = &settlement.claimed;
     let (new_state, due_at, settled_at, body) = match settlement.step {
         Step::Delivered => (NotificationState::Delivered, None, Some(now), None),
+        Step::Told => (NotificationState::Told, None, Some(now), None),
         Step::Again(at) => (NotificationState::Pending, Some(at), None, Some(&settlement.body)),
         Step::Disable => (NotificationState::Pending, Some(now), None, Some(&settlement.body)),
         Step::Dead => (NotificationState::Dead, None, Some(now), Some(&settlement.body)),
@@ -379,11 +395,16 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
     let Settlement { claimed, attempt, .. } = settlement;
     transaction
         .prepare_cached(
-            // There is one of that number already if the notification was replayed.
-            "INSERT INTO attempt (notification, number, started_at, took_ms, status, detail)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            // One that is written again is overwritten.
+            "INSERT INTO attempt (notification, number, started_at, took_ms, status, detail, resolve_us, connect_us,
+                 tls_us, first_byte_us, answer, print, since_secs)
+             VALUES (?1, ?2 + (SELECT earlier_attempts FROM notification WHERE id = ?1), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+                 ?11, ?12, ?13)
              ON CONFLICT (notification, number) DO UPDATE SET started_at = excluded.started_at,
-                 took_ms = excluded.took_ms, status = excluded.status, detail = excluded.detail",
+                 took_ms = excluded.took_ms, status = excluded.status, detail = excluded.detail,
+                 resolve_us = excluded.resolve_us, connect_us = excluded.connect_us, tls_us = excluded.tls_us,
+                 first_byte_us = excluded.first_byte_us, answer = excluded.answer, print = excluded.print,
+                 since_secs = excluded.since_secs",
         )?
         .execute(params![
             claimed.notification.uuid().as_bytes(),
@@ -391,13 +412,33 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
             attempt.started_at.as_millis(),
             i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX),
             attempt.status,
-            attempt.detail
+            attempt.detail,
+            micros(attempt.timing.resolve),
+            micros(attempt.timing.connect),
+            micros(attempt.timing.tls),
+            micros(attempt.timing.first_byte),
+            Some(&attempt.answer).filter(|answer| !answer.is_empty()),
+            attempt.print,
+            // Later attempts send the body of the first.
+            Some(claimed.since.as_secs()).filter(|since| claimed.body.is_none() && *since != 0)
         ])?;
     if settlement.step == Step::Disable {
         let reason = "the endpoint answered 410 Gone";
         directory::set_status(transaction, claimed.subscription, SubscriptionStatus::Disabled, Some(reason))?;
     }
     Ok(())
+}
+
+fn micros(time: Option<Duration>) -> Option<i64> {
+    time.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The timing in four columns from `first` on.
+fn timing(row: &Row<'_>, first: usize) -> rusqlite::Result<Timing> {
+    let time = |column| -> rusqlite::Result<_> {
+        Ok(row.get::<_, Option<i64>>(first + column)?.map(|micros| Duration::from_micros(unsigned(micros))))
+    };
+    Ok(Timing { resolve: time(0)?, connect: time(1)?, tls: time(2)?, first_byte: time(3)? })
 }
 
 /// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
@@ -413,7 +454,7 @@ fn plan_next(
     let settled = match settlement.step {
         // What is rung again was delivered, however the ring ended.
         _ if claimed.rung.is_some() => Settled::Delivered,
-        Step::Delivered => Settled::Delivered,
+        Step::Delivered | Step::Told => Settled::Delivered,
         Step::Again(at) => Settled::Again(at),
         Step::Disable => Settled::Again(now),
         Step::Dead => Settled::Dead,
@@ -436,10 +477,14 @@ fn plan_next(
         state.tally.went(claimed.subscription, dead, made_up_for, superseded);
         if change == Change::None && (settlement.ring_at.is_some() || claimed.rung.is_some()) {
             let ring_at = settlement.ring_at.map(|at| at.max(now.after(min_interval)));
-            ring_again(transaction, claimed, ring_at, now)?;
+            ring_again(transaction, state, claimed, ring_at, now)?;
             if let Some(ring_at) = ring_at {
                 lock(state.leases).note_due(claimed.subscription, ring_at);
             }
+        }
+        if change != Change::None && settlement.step == Step::Told {
+            let (told, made_up_for) = (NotificationState::Told, NotificationState::Superseded);
+            set_state(transaction, state, claimed.subscription, claimed.notification, told, made_up_for)?;
         }
     }
     Ok(())
@@ -449,6 +494,7 @@ fn plan_next(
 /// One that has been fetched needs neither.
 fn ring_again(
     transaction: &Transaction<'_>,
+    state: &mut WriterState<'_>,
     claimed: &Claimed,
     ring_at: Option<TimestampMs>,
     now: TimestampMs,
@@ -473,6 +519,30 @@ fn ring_again(
              WHERE id = ?1 AND {FETCHED}"
         ))?
         .execute([claimed.subscription.get()])?;
+    let rings = transaction
+        .prepare_cached("SELECT ring IS NOT NULL FROM subscription WHERE id = ?1")?
+        .query_row([claimed.subscription.get()], |row| row.get(0))?;
+    let after = match (rings, ring_at) {
+        (false, _) => NotificationState::Delivered,
+        (true, Some(_)) => return Ok(()),
+        (true, None) => NotificationState::Dead,
+    };
+    set_state(transaction, state, claimed.subscription, claimed.notification, NotificationState::Told, after)
+}
+
+/// Takes one notification from one state to another, if it is in that.
+fn set_state(
+    transaction: &Transaction<'_>,
+    state: &mut WriterState<'_>,
+    subscription: SubscriptionId,
+    notification: NotificationId,
+    from: NotificationState,
+    to: NotificationState,
+) -> Result<(), StoreError> {
+    let changed = transaction
+        .prepare_cached("UPDATE notification SET state = ?3 WHERE id = ?1 AND state = ?2")?
+        .execute(params![notification.uuid().as_bytes(), from.as_str(), to.as_str()])?;
+    state.tally.went(subscription, from, to, changed);
     Ok(())
 }
 
@@ -480,7 +550,7 @@ fn ring_again(
 /// meanwhile waits for that.
 pub(super) fn end_rings(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &mut WriterState<'_>,
     account: AccountId,
 ) -> Result<(), StoreError> {
     let mut select = transaction.prepare_cached(&format!(
@@ -496,7 +566,14 @@ pub(super) fn end_rings(
         transaction
             .prepare_cached("UPDATE subscription SET unfetched_at = NULL WHERE id = ?1")?
             .execute([subscription.get()])?;
-        if all_told && ring.is_some_and(|ring| lock(leases).get(subscription, ring).is_none()) {
+        if let Some(ring) = ring
+            && all_told
+            && lock(state.leases).get(subscription, ring).is_none()
+        {
+            // Fetched, though it was answered 500, or though it was given up.
+            for from in [NotificationState::Told, NotificationState::Dead] {
+                set_state(transaction, state, subscription, ring, from, NotificationState::Delivered)?;
+            }
             end_ring(transaction, subscription)?;
         }
     }
@@ -520,6 +597,14 @@ fn apply(
     match change {
         Change::None => Ok(()),
         Change::Create(owed) => {
+            // What is made now covers what was told in vain so far.
+            let told = transaction
+                .prepare_cached(
+                    "UPDATE notification SET state = 'superseded'
+                     WHERE id = (SELECT ring FROM subscription WHERE id = ?1) AND state = 'told'",
+                )?
+                .execute([subscription.get()])?;
+            state.tally.went(subscription, NotificationState::Told, NotificationState::Superseded, told);
             end_ring(transaction, subscription)?;
             insert(transaction, state, subscription, owed, now)
         }

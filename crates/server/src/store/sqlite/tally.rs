@@ -95,8 +95,8 @@ impl Change {
             NotificationState::Delivered => self.delivered += count,
             NotificationState::Dead => self.dead += count,
             NotificationState::Superseded => self.superseded += count,
-            // Is not counted.
-            NotificationState::Revoked => (),
+            // Are not counted.
+            NotificationState::Told | NotificationState::Revoked => (),
         }
     }
 }
