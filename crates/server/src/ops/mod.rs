@@ -5,6 +5,7 @@
 mod admin;
 mod applications;
 mod dav;
+mod fetches;
 mod ingestion;
 mod keys;
 mod observe;
@@ -37,8 +38,8 @@ pub use admin::{
 pub use dav::Entry;
 pub use ingestion::Ingesting;
 pub use observe::{
-    ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
-    ToldReport, WhyReport,
+    FetchReport, ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport,
+    SubscriptionReport, ToldReport, WhyReport,
 };
 pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
@@ -52,6 +53,7 @@ pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
+use crate::source::folder::Ignore;
 /// What the doors show of the store; its verbs stay behind this room.
 pub use crate::store::{Account, AppPassword, Application, Grant, IngestionStatus};
 use crate::store::{Store, StoreError};
@@ -199,6 +201,9 @@ struct Inner {
     served: OnceLock<observe::Served>,
     /// The same.
     post_form: OnceLock<PostForm>,
+    noted: fetches::Noted,
+    /// Only where no server runs: what it would leave out.
+    ignore: OnceLock<Ignore>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -241,6 +246,8 @@ impl Ops {
             rooms: room::Rooms::default(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
+            noted: fetches::Noted::default(),
+            ignore: OnceLock::new(),
         }))
     }
 
