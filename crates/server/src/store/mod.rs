@@ -4,7 +4,9 @@
 //! every engine; `suite.rs` is the contract that each engine passes.
 
 mod crypt;
+mod deliveries;
 pub mod fetches;
+mod files;
 mod history;
 mod pairing;
 mod sessions;
@@ -31,6 +33,8 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use tokio::sync::watch;
 
 pub use crypt::{KeyError, StoreKey};
+pub use deliveries::{Covered, Full, Listed, Listing, Position, Replayed, Wanted};
+pub use files::{FilePage, FilePosition, FilesWanted, KnownFile, NotAFilePosition};
 pub use history::{Counts, Pace, Span};
 pub use pairing::{
     Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,
