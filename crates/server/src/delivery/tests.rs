@@ -210,7 +210,6 @@ struct House {
     clock: Arc<AtomicI64>,
     dir: tempfile::TempDir,
     wake: Arc<Notify>,
-    advance: watch::Sender<u64>,
     change: watch::Sender<u64>,
     running: Option<(JoinHandle<()>, CancellationToken)>,
     config: DeliveryConfig,
@@ -258,7 +257,6 @@ impl House {
             clock: Arc::new(AtomicI64::new(START)),
             dir,
             wake: Arc::default(),
-            advance: watch::Sender::new(0),
             change: watch::Sender::new(0),
             running: None,
             config,
@@ -274,8 +272,7 @@ impl House {
     }
 
     fn start(&mut self) {
-        let hints =
-            Hints { wake: self.wake.clone(), advanced: self.advance.subscribe(), changed: self.change.subscribe() };
+        let hints = Hints { wake: self.wake.clone(), changed: self.change.subscribe() };
         let egress = Egress::new(loopback(), self.seams()).unwrap();
         let public_url = "https://files.example.org".parse().unwrap();
         let dispatcher = Dispatcher::new(
@@ -327,7 +324,6 @@ impl House {
         let first = self.files.fetch_add(count, Ordering::SeqCst);
         let arrivals = (first..first + count).map(|number| arrival(self.account, number)).collect();
         self.store.record(arrivals, self.seams().now(), self.seams().fresh_ids()).await.unwrap();
-        self.advance.send_modify(|turn| *turn += 1);
     }
 
     /// Time passes.
