@@ -20,7 +20,9 @@ use super::rows::{EVENT_COLUMNS, NOTIFICATION_COLUMNS, event, notification};
 use super::{SqliteStore, WriterState, directory, owed};
 
 /// Rows that one call looks at.
-const LOOKS_MAX: usize = 20_000;
+const LOOKS_MAX: usize = 15_000;
+/// A notification whose events are looked through costs as much as so many rows.
+const LOOKS_OF_EVENTS: usize = 3;
 /// Where so few notifications wait, they are gathered and sorted.
 const GATHERED_MAX: u64 = 20_000;
 /// The newest events of a file that is looked for by its whole path.
@@ -566,6 +568,7 @@ impl<'a> Walk<'a> {
         if !of_path {
             return Ok(Some(Found { id, subscription, state, row: None }));
         }
+        self.looks += LOOKS_OF_EVENTS;
         let row = read_notification(self.connection, id)?;
         let resumed = self.seen.filter(|(seen, _)| seen == id.uuid().as_bytes()).map(|(_, seq)| seq);
         let (mut tells, mut seen, spent) = (false, None, self.looks);

@@ -12,7 +12,7 @@ use super::events::select_files;
 use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, stored_file};
 
 /// Rows that one call looks at.
-const LOOKS_MAX: usize = 20_000;
+const LOOKS_MAX: usize = 15_000;
 /// Where so few paths begin with a text, they are gathered and sorted.
 const GATHERED_MAX: u32 = 5_000;
 
