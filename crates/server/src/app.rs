@@ -136,7 +136,7 @@ impl App {
 
         let egress = Egress::new(config.egress, seams.clone())?;
         let (change, changed) = watch::channel(0);
-        let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
+        let hints = Hints { wake: Arc::new(Notify::new()), changed };
         let timeout = config.delivery.timeout;
         ops.posting(post_form(egress.clone(), timeout));
         let dispatcher = Dispatcher::new(store.clone(), egress, seams, config.delivery, &public_url, hints, metrics);

@@ -16,3 +16,4 @@ mod tests;
 pub use address::{Policy, Verdict, judge};
 pub use dispatcher::{DeliveryConfig, Dispatcher, Hints};
 pub use egress::{Egress, EgressError, Exchange};
+pub use letter::{Letter, Shown};

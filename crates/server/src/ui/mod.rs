@@ -1,6 +1,8 @@
 //! The pages: rendered here from what ops answers, usable without script; script only adds what is live.
 
 mod assets;
+mod deliveries;
+mod files;
 mod form;
 mod frame;
 #[cfg(test)]
@@ -25,6 +27,8 @@ pub fn router(ops: &Ops) -> Router<Ops> {
     Router::new()
         .merge(assets::router())
         .merge(sign_in::router())
+        .merge(deliveries::router())
+        .merge(files::router())
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(ops.clone(), frame::show_refusals))
 }

@@ -2,6 +2,7 @@
 
 mod applications;
 mod changes;
+mod notifications;
 mod observe;
 
 use axum::Router;
@@ -16,4 +17,5 @@ pub(super) fn router() -> Router<Ops> {
         .route("/api/v1/status", get(observe::status))
         .route("/api/v1/why", get(observe::why))
         .merge(applications::router())
+        .merge(notifications::router())
 }
