@@ -422,7 +422,7 @@ impl Worker {
             "sending"
         );
         let body = letter::body(&claimed, subscription, &shared.public_url);
-        let exchange = match letter::sign(body.clone(), &claimed, subscription, started_at) {
+        let exchange = match letter::sign(body.clone(), claimed.notification, subscription, started_at) {
             Ok(request) => shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await,
             Err(error) => {
                 let detail = Some(error.to_string());

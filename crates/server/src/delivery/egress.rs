@@ -24,8 +24,9 @@ use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
@@ -34,6 +35,7 @@ use tower_service::Service;
 use url::Url;
 
 use super::address::{Policy, Verdict, judge};
+use super::trial::{Notes, StepName};
 use crate::seams::Seams;
 
 /// How long a connection waits for its next exchange. Receivers commonly hang up after 5 s: we go first.
@@ -112,6 +114,8 @@ pub struct Exchange {
 #[derive(Clone)]
 pub struct Egress {
     client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    policy: Arc<Policy>,
+    tls: Arc<ClientConfig>,
     seams: Seams,
 }
 
@@ -130,19 +134,10 @@ impl Egress {
                 builder.with_root_certificates(RootCertStore::empty())
             }
         };
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(builder.with_no_client_auth())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(Connector { policy: Arc::new(policy) });
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .http1_title_case_headers(true)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(connector);
-        Ok(Self { client, seams })
+        let (policy, tls) = (Arc::new(policy), Arc::new(builder.with_no_client_auth()));
+        let connector = Connector { policy: policy.clone(), notes: None };
+        let client = client(HttpsConnector::from((connector, tls.clone())));
+        Ok(Self { client, policy, tls, seams })
     }
 
     /// Posts a request and waits for the answer, until `deadline` at most: resolution, connection, TLS, head and body
@@ -151,42 +146,73 @@ impl Egress {
     /// The head decides. The body is read so that the connection can be used again, and for a person to read.
     pub async fn post(&self, endpoint: &EndpointUrl, request: SignedRequest, deadline: Duration) -> Exchange {
         let began = Instant::now();
-        let (outcome, status, detail) = match to_http(endpoint, request) {
-            Err(error) => (Outcome::Unreachable, None, Some(error.to_string())),
-            Ok(request) => self.exchange(endpoint, request, began, deadline).await,
-        };
+        let answered = self.answered(&self.client, endpoint, request, began, deadline).await;
+        let Answered { outcome, status, detail, .. } = answered;
         Exchange { outcome, status, detail, took: began.elapsed() }
     }
 
-    async fn exchange(
+    /// A connector for one connection, that notes how it is made.
+    pub(super) fn noting(&self, notes: Notes) -> HttpsConnector<Connector> {
+        HttpsConnector::from((Connector { policy: self.policy.clone(), notes: Some(notes) }, self.tls.clone()))
+    }
+
+    /// As [`Self::post`], by another client.
+    pub(super) async fn answered<C: Connect + Clone + Send + Sync + 'static>(
         &self,
+        client: &Client<C, Full<Bytes>>,
         endpoint: &EndpointUrl,
-        request: Request<Full<Bytes>>,
+        request: SignedRequest,
         began: Instant,
         deadline: Duration,
-    ) -> (Outcome, Option<u16>, Option<String>) {
+    ) -> Answered {
+        let silent = |detail| Answered {
+            outcome: Outcome::Unreachable,
+            status: None,
+            detail: Some(detail),
+            beginning: None,
+        };
+        let request = match to_http(endpoint, request) {
+            Err(error) => return silent(error.to_string()),
+            Ok(request) => request,
+        };
         // A deadline too far to be named is a day away.
         let until = began.checked_add(deadline).unwrap_or(began + Duration::from_secs(86_400));
-        let response = match timeout_at(until, self.client.request(request)).await {
-            Err(_) => {
-                let detail = format!("no answer within {} ms", deadline.as_millis());
-                return (Outcome::Unreachable, None, Some(detail));
-            }
-            Ok(Err(error)) => return (Outcome::Unreachable, None, Some(reason(&error))),
+        let response = match timeout_at(until, client.request(request)).await {
+            Err(_) => return silent(format!("no answer within {} ms", deadline.as_millis())),
+            Ok(Err(error)) => return silent(reason(&error)),
             Ok(Ok(response)) => response,
         };
         let status = response.status();
-        if status.is_success() {
-            drain(response, until).await;
-            return (Outcome::Accepted, Some(status.as_u16()), None);
-        }
         let retry_after = retry_after(response.headers(), self.seams.now());
         let redirect =
             status.is_redirection().then(|| redirect(endpoint.url(), response.headers().get(LOCATION))).flatten();
-        let beginning = drain(response, until).await;
-        let outcome = Outcome::Refused { status: status.as_u16(), retry_after };
-        (outcome, Some(status.as_u16()), redirect.or_else(|| readable(&beginning)))
+        let beginning = readable(&drain(response, until).await);
+        let (outcome, detail) = if status.is_success() {
+            (Outcome::Accepted, None)
+        } else {
+            (Outcome::Refused { status: status.as_u16(), retry_after }, redirect.or_else(|| beginning.clone()))
+        };
+        Answered { outcome, status: Some(status.as_u16()), detail, beginning }
     }
+}
+
+/// What came of one POST, with the beginning of the answer.
+pub(super) struct Answered {
+    pub(super) outcome: Outcome,
+    pub(super) status: Option<u16>,
+    pub(super) detail: Option<String>,
+    pub(super) beginning: Option<String>,
+}
+
+/// A client that posts as all of ours do.
+pub(super) fn client<C: Connect + Clone>(connector: C) -> Client<C, Full<Bytes>> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_MAX)
+        .http1_title_case_headers(true)
+        .http1_max_buf_size(HEAD_BYTES_MAX)
+        .build(connector)
 }
 
 fn to_http(endpoint: &EndpointUrl, request: SignedRequest) -> Result<Request<Full<Bytes>>, http::Error> {
@@ -245,7 +271,7 @@ fn readable(bytes: &[u8]) -> Option<String> {
 }
 
 /// Why there was no answer: our own words if we have some, else what the layers below say.
-fn reason(error: &(dyn Error + 'static)) -> String {
+pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
     let mut chain = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
@@ -260,8 +286,10 @@ fn reason(error: &(dyn Error + 'static)) -> String {
 
 /// Makes the connections, below TLS.
 #[derive(Clone)]
-struct Connector {
+pub(super) struct Connector {
     policy: Arc<Policy>,
+    /// Where each step is noted, while somebody looks on.
+    notes: Option<Notes>,
 }
 
 impl Service<Uri> for Connector {
@@ -274,30 +302,50 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let policy = self.policy.clone();
+        let Self { policy, notes } = self.clone();
         Box::pin(async move {
-            let addresses = addresses(&uri, &policy).await?;
-            connect(&uri, addresses).await
+            let note = |step, began, result: Result<String, &EgressError>| {
+                if let Some(notes) = &notes {
+                    notes.note(step, began, result);
+                }
+            };
+            let began = Instant::now();
+            let resolved = resolve(&uri).await;
+            note(StepName::Resolve, began, resolved.as_deref().map(listed));
+            let (addresses, began) = (resolved?, Instant::now());
+            let allowed = addresses.iter().try_for_each(|address| check(&uri, address.ip(), &policy));
+            note(StepName::Policy, began, allowed.as_ref().map(|()| allowed_how(&addresses, &policy)));
+            allowed?;
+            let began = Instant::now();
+            let connected = connect(&uri, addresses).await;
+            note(StepName::Connect, began, connected.as_ref().map(|(_, address)| address.to_string()));
+            Ok(TokioIo::new(connected?.0))
         })
     }
 }
 
-/// What a host resolves to, if the policy allows all of it.
-async fn addresses(uri: &Uri, policy: &Policy) -> Result<Vec<SocketAddr>, EgressError> {
-    let host = host(uri);
-    let tls = uri.scheme_str() == Some("https");
+/// What a host resolves to.
+async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, EgressError> {
+    let (host, tls) = (host(uri), uri.scheme_str() == Some("https"));
     let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    let resolved = tokio::net::lookup_host((host, port)).await;
-    let addresses: Vec<_> =
-        resolved.map_err(|why| EgressError::Resolve { host: host.to_owned(), why: Some(why) })?.collect();
-    for address in &addresses {
-        check(host, address.ip(), tls, policy)?;
-    }
-    Ok(addresses)
+    let failed = |why| EgressError::Resolve { host: host.to_owned(), why };
+    let resolved: Vec<_> =
+        tokio::net::lookup_host((host, port)).await.map_err(|why| failed(Some(why)))?.collect();
+    if resolved.is_empty() { Err(failed(None)) } else { Ok(resolved) }
 }
 
-fn check(host: &str, address: IpAddr, tls: bool, policy: &Policy) -> Result<(), EgressError> {
-    let host = host.to_owned();
+fn listed(addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    addresses.join(", ")
+}
+
+fn allowed_how(addresses: &[SocketAddr], policy: &Policy) -> String {
+    let exempt = addresses.iter().any(|address| judge(address.ip(), policy) == Verdict::Allowed);
+    if exempt { "allowed by egress.allow_networks" } else { "public" }.to_owned()
+}
+
+fn check(uri: &Uri, address: IpAddr, policy: &Policy) -> Result<(), EgressError> {
+    let (host, tls) = (host(uri).to_owned(), uri.scheme_str() == Some("https"));
     match judge(address, policy) {
         Verdict::Allowed => Ok(()),
         Verdict::Public if tls || policy.allow_http => Ok(()),
@@ -306,14 +354,14 @@ fn check(host: &str, address: IpAddr, tls: bool, policy: &Policy) -> Result<(), 
     }
 }
 
-async fn connect(uri: &Uri, addresses: Vec<SocketAddr>) -> Result<TokioIo<TcpStream>, EgressError> {
+async fn connect(uri: &Uri, addresses: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), EgressError> {
     let mut failed = EgressError::Resolve { host: host(uri).to_owned(), why: None };
     for address in addresses {
         match timeout(CONNECT_MAX, TcpStream::connect(address)).await.unwrap_or_else(|late| Err(late.into())) {
             Ok(stream) => {
                 // A small loss of speed where the system refuses it.
                 let _ = stream.set_nodelay(true);
-                return Ok(TokioIo::new(stream));
+                return Ok((stream, address));
             }
             Err(why) => failed = EgressError::Connect { address, why },
         }

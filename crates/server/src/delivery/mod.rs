@@ -9,9 +9,11 @@ mod egress;
 mod lane;
 mod letter;
 mod settler;
+mod trial;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Policy, Verdict, judge};
 pub use dispatcher::{DeliveryConfig, Dispatcher, Hints};
 pub use egress::{Egress, EgressError, Exchange};
+pub use trial::{About, StepName, Trial, TrialStep};

@@ -5,6 +5,7 @@
 mod admin;
 mod applications;
 mod dav;
+mod emit;
 mod ingestion;
 mod keys;
 mod observe;
@@ -17,6 +18,7 @@ mod settings;
 mod signed;
 mod throttle;
 mod tokens;
+mod trial;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -30,10 +32,11 @@ use filebell_core::secret::Secret;
 use url::Url;
 
 pub use admin::{
-    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, check_name,
-    generate_admin_token, generate_key,
+    AccountChange, AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionChange,
+    SubscriptionRequest, check_name, generate_admin_token, generate_key,
 };
 pub use dav::Entry;
+pub use emit::Emitted;
 pub use ingestion::Ingesting;
 pub use observe::{
     ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
@@ -44,8 +47,12 @@ pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 pub use sagex3::{Download, SageX3Settings};
 pub use sessions::{SESSION_LIFE, SignedIn};
 pub use signed::Signed;
+pub use settings::Connections;
 pub use tokens::{AskError, Introspection, Issued, TokenPair};
+pub use trial::SendTrial;
 
+/// What came of a test delivery.
+pub use crate::delivery::{StepName, Trial, TrialStep};
 pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
@@ -112,6 +119,12 @@ pub enum OpsError {
     /// An object is declared in the configuration file.
     #[error("{0} is declared in the configuration file; change it there")]
     Managed(String),
+    /// It cannot be done to this object; says why, and what to do in its place.
+    #[error("{0}")]
+    Conflict(String),
+    /// Too many do the same just now.
+    #[error("{0} are under way; try again in a moment")]
+    Busy(&'static str),
     /// A root cannot be used.
     #[error("the root {root} {why}")]
     Root {
@@ -188,6 +201,9 @@ struct Inner {
     served: OnceLock<observe::Served>,
     /// The same.
     post_form: OnceLock<PostForm>,
+    /// The same.
+    send_trial: OnceLock<SendTrial>,
+    trials: tokio::sync::Semaphore,
 }
 
 /// Who is who, as of one revision of the store.
@@ -229,6 +245,8 @@ impl Ops {
             quota: sagex3::Quota::default(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
+            send_trial: OnceLock::new(),
+            trials: tokio::sync::Semaphore::new(trial::TRIALS_AT_ONCE),
         }))
     }
 

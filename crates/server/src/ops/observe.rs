@@ -28,7 +28,7 @@ const WATCHES_ALLOWED: &str = "/proc/sys/fs/inotify/max_user_watches";
 
 /// What a serving filebell knows besides its store.
 pub(super) struct Served {
-    roots: Roots,
+    pub(super) roots: Roots,
     since: TimestampMs,
 }
 
@@ -524,7 +524,7 @@ async fn look(view: Option<View>, path: FilePath) -> Now {
     looking.await.unwrap_or_else(|_| nothing())
 }
 
-fn settling(waiting: Waiting, writers: &[String]) -> String {
+pub(super) fn settling(waiting: Waiting, writers: &[String]) -> String {
     if !writers.is_empty() {
         return format!("it is being written by {}, and told when that is done", writers.join(", "));
     }

@@ -218,8 +218,8 @@ pub(super) fn told(error: &OpsError) -> (StatusCode, String) {
     let status = match error {
         OpsError::NotFound(_) => S::NOT_FOUND,
         OpsError::NotGranted(_) | OpsError::Credentials => S::FORBIDDEN,
-        OpsError::Throttled | OpsError::Quota(_) => S::TOO_MANY_REQUESTS,
-        OpsError::Exists(_) | OpsError::Managed(_) => S::CONFLICT,
+        OpsError::Throttled | OpsError::Quota(_) | OpsError::Busy(_) => S::TOO_MANY_REQUESTS,
+        OpsError::Exists(_) | OpsError::Managed(_) | OpsError::Conflict(_) => S::CONFLICT,
         OpsError::Store(_)
         | OpsError::Journal(_)
         | OpsError::File(_)
