@@ -341,18 +341,24 @@ impl Ops {
     /// A subscription that is the operator's to change.
     async fn operators_subscription(&self, name: &str) -> Result<Subscription, OpsError> {
         let subscription = self.subscription(name).await?;
+        self.why_fixed(&subscription).map_or(Ok(subscription), Err)
+    }
+
+    /// Why the operator cannot change a subscription, if that is so.
+    pub fn why_fixed(&self, subscription: &Subscription) -> Option<OpsError> {
+        let name = &subscription.name;
         if subscription.managed {
-            return Err(OpsError::Managed(format!("subscription `{name}`")));
+            return Some(OpsError::Managed(format!("subscription `{name}`")));
         }
         if subscription.protocol.kind() == ProtocolKind::SageX3 {
             let why = format!("subscription `{name}` follows its application and grant; change those");
-            return Err(OpsError::Conflict(why));
+            return Some(OpsError::Conflict(why));
         }
-        if subscription.name == connection_name(&subscription.account_name) {
-            let why = format!("subscription `{name}` is the account's own connection; only the account changes it");
-            return Err(OpsError::Conflict(why));
-        }
-        Ok(subscription)
+        (*name == connection_name(&subscription.account_name)).then(|| {
+            OpsError::Conflict(format!(
+                "subscription `{name}` is the account's own connection; only the account changes it"
+            ))
+        })
     }
 
     /// Writes a subscription, matched by name. Answers it with its key.
@@ -418,6 +424,9 @@ impl Ops {
         let subscription = self.subscription(name).await?;
         if subscription.managed {
             return Err(OpsError::Managed(format!("subscription `{name}`")));
+        }
+        if subscription.protocol.kind() == ProtocolKind::SageX3 {
+            return Err(OpsError::Conflict(format!("subscription `{name}` comes from a grant; take that back")));
         }
         Ok(self.0.store.remove_subscription(subscription.id).await?)
     }
