@@ -147,6 +147,7 @@ pub(crate) async fn store(data_dir: &Path) -> Result<(Store, AccountId)> {
         customer_url: String::new(),
         customer_id: String::new(),
         customer_code: String::new(),
+        quota_bytes: None,
         managed: false,
     };
     let account = store.upsert_account(account, TimestampMs::ZERO).await?.id;

@@ -26,12 +26,12 @@ use url::Url;
 use crate::config::{Config, WatchConfig};
 use crate::delivery::{Dispatcher, Egress, EgressError, Hints};
 use crate::http;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::ops::{Ops, OpsError, PostForm, SageX3Settings, SendTrial, generate_admin_token};
 use crate::seams::Seams;
 use crate::source::Roots;
-use crate::source::folder::{Folder, FolderConfig, Ignore};
+use crate::source::folder::{Folder, FolderConfig, Ignore, RootError, identify};
 use crate::store::{Account, KeyError, Store, StoreError, StoreKey};
 use crate::ui;
 
@@ -300,8 +300,8 @@ fn url_of(address: SocketAddr) -> Url {
 }
 
 fn folder_config(watch: WatchConfig) -> Result<FolderConfig, FilterError> {
-    let WatchConfig { settle, quiet, existing, rescan, mode, ignore } = watch;
-    Ok(FolderConfig { settle, quiet, existing, rescan, mode, ignore: Ignore::new(&ignore)? })
+    let WatchConfig { settle, quiet, orphan_after, existing, rescan, mode, ignore } = watch;
+    Ok(FolderConfig { settle, quiet, orphan_after, existing, rescan, mode, ignore: Ignore::new(&ignore)? })
 }
 
 /// Writes the objects that the configuration declares.
@@ -397,8 +397,7 @@ impl Sources {
 
     async fn watch(&mut self, account: &Account) {
         let Some(root) = account.root.as_deref().filter(|_| !self.running.contains_key(&account.id)) else { return };
-        let (config, journal) = (self.config.clone(), self.journal.clone());
-        match Folder::start(account.id, account.name.clone(), root, config, journal).await {
+        match self.start(account, root).await {
             Ok(folder) => {
                 tracing::info!(account.name, root = %root.display(), "watched");
                 self.roots.set(&account.name, Ok(folder.view()));
@@ -410,5 +409,11 @@ impl Sources {
                 tracing::warn!(account.name, error = &error as &dyn std::error::Error, "the root cannot be watched");
             }
         }
+    }
+
+    async fn start(&self, account: &Account, root: &Path) -> Result<Folder, RootError> {
+        let known = self.store.keep_root(account.id, identify(root)?).await.map_err(JournalError::from)?;
+        let (config, journal) = (self.config.clone(), self.journal.clone());
+        Folder::start(account.id, account.name.clone(), root, known, config, journal).await
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use filebell_core::arrival::SourceKind;
@@ -22,8 +23,9 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
 
-/// Seconds from an arrival to its acceptance: from a millisecond to the three days after which a schedule ends.
-const DELIVERED_SECONDS: [f64; 17] =
+/// Seconds from an arrival to its acceptance: from a millisecond to the three days after which a schedule ends. What
+/// the store has of former days was counted by these bounds.
+pub const DELIVERED_SECONDS: [f64; 17] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 259_200.0];
 /// Seconds of one attempt.
 const ATTEMPT_SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
@@ -48,6 +50,9 @@ struct Inner {
     commit_failures: Counters<1>,
     unwritten_attempts: Counter,
     watch_overflows: Counter,
+    /// What the history is made of: of all protocols together, and readable.
+    failed: AtomicU64,
+    took: [AtomicU64; DELIVERED_SECONDS.len() + 1],
 }
 
 /// How an arrival was found.
@@ -137,6 +142,8 @@ impl Metrics {
             commit_failures: Family::default(),
             unwritten_attempts: Counter::default(),
             watch_overflows: Counter::default(),
+            failed: AtomicU64::new(0),
+            took: Default::default(),
         };
         inner.register();
         for commit in [Commit::Arrivals, Commit::Attempts] {
@@ -169,12 +176,27 @@ impl Metrics {
         let protocol = ("protocol", protocol.as_str());
         self.0.attempts.get_or_create(&[protocol, ("outcome", outcome)]).inc();
         self.0.attempt_seconds.get_or_create(&[protocol]).observe(took.as_secs_f64());
+        self.0.failed.fetch_add(u64::from(outcome != "accepted"), Ordering::Relaxed);
     }
 
     /// A notification was accepted so long after its first event was recorded.
     pub fn delivered(&self, protocol: ProtocolKind, after: Duration) {
-        let labels = [("protocol", protocol.as_str())];
-        self.0.delivered_seconds.get_or_create(&labels).observe(after.as_secs_f64());
+        let (labels, seconds) = ([("protocol", protocol.as_str())], after.as_secs_f64());
+        self.0.delivered_seconds.get_or_create(&labels).observe(seconds);
+        if let Some(count) = self.0.took.get(DELIVERED_SECONDS.partition_point(|bound| *bound < seconds)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many attempts have failed.
+    pub fn failed(&self) -> u64 {
+        self.0.failed.load(Ordering::Relaxed)
+    }
+
+    /// How many deliveries took at most each of [`DELIVERED_SECONDS`] and longer than the one before, and last how many
+    /// took longer than all of them.
+    pub fn took(&self) -> Vec<u64> {
+        self.0.took.iter().map(|count| count.load(Ordering::Relaxed)).collect()
     }
 
     /// A group was committed.

@@ -36,11 +36,15 @@ const SCAN_WAIT: &str = "86400";
 Asks the server that watches; the answer comes when it has begun, or with --wait when all that was found is decided.
 
 Examples:
-  filebell scan --account test2 --wait")]
+  filebell scan --account test2 --wait
+  filebell scan --accept-root test2")]
 pub(super) struct ScanArgs {
     /// Only this account's root
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
+    /// Take the directory that lies at this account's root now for the right one: what is missing in it was deleted
+    #[arg(long, value_name = "NAME", conflicts_with = "account")]
+    accept_root: Option<String>,
     /// Wait until everything that was found is decided
     #[arg(long)]
     wait: bool,
@@ -169,14 +173,16 @@ fn progress(sources: &[SourceReport]) -> String {
 
 pub(super) async fn scan(args: ScanArgs, global: &Global, out: &Output) -> anyhow::Result<()> {
     let server = Server::need(&global.load(Vec::new(), false)?)?;
-    let account = args.account.as_deref().unwrap_or_default().as_bytes();
+    let accept: &[u8] = if args.accept_root.is_some() { b"true" } else { b"false" };
+    let account = args.account.or(args.accept_root);
     let wait = if args.wait { SCAN_WAIT } else { "0" };
-    let query = [("account", account), ("wait", wait.as_bytes())];
+    let named = account.as_deref().unwrap_or_default().as_bytes();
+    let query = [("account", named), ("wait", wait.as_bytes()), ("accept_root", accept)];
     let asked = server.post("/api/v1/scan", &query);
     let answer: ScanAnswer = if args.wait && io::stderr().is_terminal() {
         tokio::select! {
             answer = asked => answer,
-            () = show_progress(&server, args.account.as_deref()) => anyhow::bail!("no progress can be shown"),
+            () = show_progress(&server, account.as_deref()) => anyhow::bail!("no progress can be shown"),
         }
     } else {
         asked.await

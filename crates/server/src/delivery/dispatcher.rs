@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use filebell_core::id::SubscriptionId;
 use filebell_core::retry::{Outcome, Schedule, Step};
-use filebell_core::ring::Rings;
+use filebell_core::ring::{Ended, Next, Rings};
 use filebell_core::subscription::{ProtocolKind, Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
 use futures_util::future::join_all;
@@ -56,7 +56,7 @@ pub struct DeliveryConfig {
 }
 
 impl DeliveryConfig {
-    /// What follows from an attempt that ended at `now`, and when it is told again what is not fetched until then.
+    /// What follows from an attempt that ended at `now`.
     fn follow(
         &self,
         claimed: &Claimed,
@@ -64,17 +64,15 @@ impl DeliveryConfig {
         outcome: Outcome,
         chance: f64,
         now: TimestampMs,
-    ) -> (Step, Option<TimestampMs>) {
-        let ring = |rung| self.rings.next(rung, outcome, subscription.min_interval, now);
-        let step = self.schedule.step(outcome, claimed.attempts.saturating_add(1), chance, now);
-        match (claimed.rung, step) {
-            (None, Step::Delivered) if subscription.protocol.kind() == ProtocolKind::Nextcloud => (step, ring(0)),
-            (None, _) => (step, None),
-            (Some(rung), Step::Delivered | Step::Disable) => (step, ring(rung.saturating_add(1))),
-            // A ring that fails is a ring.
-            (Some(rung), Step::Again(_) | Step::Dead) => {
-                let next = ring(rung.saturating_add(1));
-                (next.map_or(Step::Dead, Step::Again), next)
+    ) -> Next {
+        let attempt = claimed.attempts.saturating_add(1);
+        match subscription.protocol.kind() {
+            ProtocolKind::Nextcloud => {
+                let ended = Ended { attempt, rung: claimed.rung, outcome, at: now };
+                self.rings.follow(&self.schedule, ended, subscription.min_interval, chance)
+            }
+            ProtocolKind::SageX3 | ProtocolKind::Standard => {
+                Next { step: self.schedule.step(outcome, attempt, chance, now), ring_at: None }
             }
         }
     }
@@ -422,17 +420,18 @@ impl Worker {
             "sending"
         );
         let body = letter::body(&claimed, subscription, &shared.public_url);
-        let exchange = match letter::sign(body.clone(), claimed.notification, subscription, started_at) {
-            Ok(request) => shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await,
-            Err(error) => {
-                let detail = Some(error.to_string());
-                Exchange { outcome: Outcome::Unreachable, status: None, detail, took: Duration::ZERO }
+        let (print, exchange) = match letter::sign(body.clone(), claimed.notification, subscription, started_at) {
+            Ok(request) => {
+                let print = letter::print(&subscription.endpoint, &request);
+                (Some(print), shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await)
             }
+            Err(error) => (None, Exchange::unanswered(error.to_string(), Duration::ZERO)),
         };
         let now = shared.seams.now();
-        let (step, ring_at) =
+        let Next { step, ring_at } =
             shared.config.follow(&claimed, subscription, exchange.outcome, shared.seams.chance(), now);
-        let noted = self.lane.note(step == Step::Delivered, exchange.took);
+        // Who answers 500 to what it takes in must not come last for it.
+        let noted = self.lane.note(matches!(step, Step::Delivered | Step::Told), exchange.took);
         if step == Step::Disable {
             shared.with_directory(|directory| directory.gone.insert(subscription.id));
         }
@@ -441,8 +440,8 @@ impl Worker {
             shared.metrics.delivered(subscription.protocol.kind(), now.since(claimed.oldest_at));
         }
         report(&claimed, subscription, step, &exchange, noted.first_failure);
-        let Exchange { status, detail, took, .. } = exchange;
-        let attempt = Attempt { started_at, took, status, detail };
+        let Exchange { status, detail, took, timing, answer, .. } = exchange;
+        let attempt = Attempt { started_at, took, status, detail, timing, answer, print };
         // The settler outlives all workers.
         let _ = self.ended.send(Settlement { claimed, step, body, ring_at, attempt });
         self.start(noted.start);
@@ -469,7 +468,9 @@ fn report(claimed: &Claimed, subscription: &Subscription, step: Step, exchange: 
     }
     match step {
         Step::Delivered if claimed.rung.is_some() => say!(debug, "rung again, for nobody has fetched"),
+        Step::Told if claimed.rung.is_some() => say!(debug, "rung again, and answered 500"),
         Step::Again(_) | Step::Dead if claimed.rung.is_some() => say!(info, "rung again in vain"),
+        Step::Told => say!(info, "answered 500: rung again until it is fetched"),
         Step::Delivered if claimed.attempts == 0 => say!(debug, "delivered"),
         Step::Delivered => say!(info, "delivered at last"),
         Step::Again(_) if first_failure => say!(info, "not delivered; will try again"),

@@ -20,14 +20,16 @@ use filebell_core::retry::Outcome;
 use filebell_core::time::TimestampMs;
 use filebell_core::wire::SignedRequest;
 use headers::Header;
-use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, Request, Response, Uri};
+use http::header::{
+    CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER, USER_AGENT, VIA, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::Connect;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -35,8 +37,10 @@ use tower_service::Service;
 use url::Url;
 
 use super::address::{Policy, Verdict, judge};
+use super::opening::{Opened, Opening, Timed, timing};
 use super::trial::{Notes, StepName};
 use crate::seams::Seams;
+use crate::store::Timing;
 
 /// How long a connection waits for its next exchange. Receivers commonly hang up after 5 s: we go first.
 const IDLE_MAX: Duration = Duration::from_secs(4);
@@ -48,6 +52,13 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// This much of a refusing answer is kept for a person to read.
 const DETAIL_BYTES_MAX: usize = 200;
+/// This much of the body of any answer is kept beside the attempt,
+const BODY_BYTES_KEPT_MAX: usize = 2048;
+/// and of these headers of an answer that has a body or refuses,
+const HEADERS_KEPT: [HeaderName; 6] =
+    [CONTENT_TYPE, SERVER, VIA, RETRY_AFTER, WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")];
+/// so much each.
+const HEADER_BYTES_KEPT_MAX: usize = 200;
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("filebell/", env!("CARGO_PKG_VERSION")));
 
 /// Why a connection was not made.
@@ -108,12 +119,30 @@ pub struct Exchange {
     pub detail: Option<String>,
     /// How long it took.
     pub took: Duration,
+    /// What it spent its time on.
+    pub timing: Timing,
+    /// What is kept of the answer: header lines, an empty line, the beginning of the body; empty if there is nothing.
+    pub answer: Vec<u8>,
+}
+
+impl Exchange {
+    /// One that never left, or was never answered.
+    pub(super) fn unanswered(detail: String, took: Duration) -> Self {
+        Self {
+            outcome: Outcome::Unreachable,
+            status: None,
+            detail: Some(detail),
+            took,
+            timing: Timing::default(),
+            answer: Vec::new(),
+        }
+    }
 }
 
 /// Posts notifications. Cheap to clone; the clones share their connections.
 #[derive(Clone)]
 pub struct Egress {
-    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    client: Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>,
     policy: Arc<Policy>,
     tls: Arc<ClientConfig>,
     seams: Seams,
@@ -136,7 +165,7 @@ impl Egress {
         };
         let (policy, tls) = (Arc::new(policy), Arc::new(builder.with_no_client_auth()));
         let connector = Connector { policy: policy.clone(), notes: None };
-        let client = client(HttpsConnector::from((connector, tls.clone())));
+        let client = client(Timed(HttpsConnector::from((connector, tls.clone()))));
         Ok(Self { client, policy, tls, seams })
     }
 
@@ -145,63 +174,64 @@ impl Egress {
     ///
     /// The head decides. The body is read so that the connection can be used again, and for a person to read.
     pub async fn post(&self, endpoint: &EndpointUrl, request: SignedRequest, deadline: Duration) -> Exchange {
-        let began = Instant::now();
-        let answered = self.answered(&self.client, endpoint, request, began, deadline).await;
-        let Answered { outcome, status, detail, .. } = answered;
-        Exchange { outcome, status, detail, took: began.elapsed() }
+        self.post_by(&self.client, endpoint, request, deadline).await
     }
 
-    /// A connector for one connection, that notes how it is made.
-    pub(super) fn noting(&self, notes: Notes) -> HttpsConnector<Connector> {
-        HttpsConnector::from((Connector { policy: self.policy.clone(), notes: Some(notes) }, self.tls.clone()))
-    }
-
-    /// As [`Self::post`], by another client.
-    pub(super) async fn answered<C: Connect + Clone + Send + Sync + 'static>(
+    /// The same by another client.
+    pub(super) async fn post_by<C: Connect + Clone + Send + Sync + 'static>(
         &self,
         client: &Client<C, Full<Bytes>>,
         endpoint: &EndpointUrl,
         request: SignedRequest,
+        deadline: Duration,
+    ) -> Exchange {
+        let began = Instant::now();
+        let exchange = match to_http(endpoint, request) {
+            Err(error) => Exchange::unanswered(error.to_string(), Duration::ZERO),
+            Ok(request) => self.exchange(client, endpoint, request, began, deadline).await,
+        };
+        Exchange { took: began.elapsed(), ..exchange }
+    }
+
+    /// A connector that notes how a connection is made.
+    pub(super) fn noting(&self, notes: Notes) -> HttpsConnector<Connector> {
+        HttpsConnector::from((Connector { policy: self.policy.clone(), notes: Some(notes) }, self.tls.clone()))
+    }
+
+    async fn exchange<C: Connect + Clone + Send + Sync + 'static>(
+        &self,
+        client: &Client<C, Full<Bytes>>,
+        endpoint: &EndpointUrl,
+        request: Request<Full<Bytes>>,
         began: Instant,
         deadline: Duration,
-    ) -> Answered {
-        let silent = |detail| Answered {
-            outcome: Outcome::Unreachable,
-            status: None,
-            detail: Some(detail),
-            beginning: None,
-        };
-        let request = match to_http(endpoint, request) {
-            Err(error) => return silent(error.to_string()),
-            Ok(request) => request,
-        };
+    ) -> Exchange {
         // A deadline too far to be named is a day away.
         let until = began.checked_add(deadline).unwrap_or(began + Duration::from_secs(86_400));
         let response = match timeout_at(until, client.request(request)).await {
-            Err(_) => return silent(format!("no answer within {} ms", deadline.as_millis())),
-            Ok(Err(error)) => return silent(reason(&error)),
+            Err(_) => {
+                let detail = format!("no answer within {} ms", deadline.as_millis());
+                return Exchange::unanswered(detail, deadline);
+            }
+            Ok(Err(error)) => return Exchange::unanswered(reason(&error), began.elapsed()),
             Ok(Ok(response)) => response,
         };
+        let timing = timing(response.extensions(), began.elapsed());
         let status = response.status();
-        let retry_after = retry_after(response.headers(), self.seams.now());
-        let redirect =
-            status.is_redirection().then(|| redirect(endpoint.url(), response.headers().get(LOCATION))).flatten();
-        let beginning = readable(&drain(response, until).await);
+        let (head, body) = response.into_parts();
+        let beginning = drain(body, until).await;
         let (outcome, detail) = if status.is_success() {
             (Outcome::Accepted, None)
         } else {
-            (Outcome::Refused { status: status.as_u16(), retry_after }, redirect.or_else(|| beginning.clone()))
+            let redirect = status.is_redirection().then(|| redirect(endpoint.url(), head.headers.get(LOCATION)));
+            let retry_after = retry_after(&head.headers, self.seams.now());
+            let said = || readable(beginning.get(..DETAIL_BYTES_MAX).unwrap_or(&beginning));
+            (Outcome::Refused { status: status.as_u16(), retry_after }, redirect.flatten().or_else(said))
         };
-        Answered { outcome, status: Some(status.as_u16()), detail, beginning }
+        let answer =
+            if status.is_success() && beginning.is_empty() { beginning } else { kept(&head.headers, &beginning) };
+        Exchange { outcome, status: Some(status.as_u16()), detail, took: began.elapsed(), timing, answer }
     }
-}
-
-/// What came of one POST, with the beginning of the answer.
-pub(super) struct Answered {
-    pub(super) outcome: Outcome,
-    pub(super) status: Option<u16>,
-    pub(super) detail: Option<String>,
-    pub(super) beginning: Option<String>,
 }
 
 /// A client that posts as all of ours do.
@@ -226,19 +256,33 @@ fn to_http(endpoint: &EndpointUrl, request: SignedRequest) -> Result<Request<Ful
 }
 
 /// Reads an answer to its end if that comes soon enough, else hangs up; answers its beginning.
-async fn drain(response: Response<Incoming>, until: Instant) -> Vec<u8> {
-    let mut body = response.into_body();
+async fn drain(mut body: Incoming, until: Instant) -> Vec<u8> {
     let mut beginning = Vec::new();
     let mut read = 0;
     while let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await {
         let Some(data) = frame.data_ref() else { continue };
         read += data.len();
-        beginning.extend(data.iter().take(DETAIL_BYTES_MAX.saturating_sub(beginning.len())));
+        beginning.extend(data.iter().take(BODY_BYTES_KEPT_MAX.saturating_sub(beginning.len())));
         if read > ANSWER_BYTES_MAX {
             break;
         }
     }
     beginning
+}
+
+/// What is kept of an answer.
+fn kept(headers: &HeaderMap, beginning: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    for name in &HEADERS_KEPT {
+        if let Some(value) = headers.get(name) {
+            kept.extend([name.as_str().as_bytes(), b": "].concat());
+            kept.extend(value.as_bytes().iter().take(HEADER_BYTES_KEPT_MAX));
+            kept.push(b'\n');
+        }
+    }
+    kept.push(b'\n');
+    kept.extend(beginning);
+    kept
 }
 
 /// `Retry-After` in seconds, or as a date seen from `now`.
@@ -293,7 +337,7 @@ pub(super) struct Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = Opened;
     type Error = EgressError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, EgressError>> + Send>>;
 
@@ -312,14 +356,13 @@ impl Service<Uri> for Connector {
             let began = Instant::now();
             let resolved = resolve(&uri).await;
             note(StepName::Resolve, began, resolved.as_deref().map(listed));
-            let (addresses, began) = (resolved?, Instant::now());
+            let (addresses, resolved_at) = (resolved?, Instant::now());
             let allowed = addresses.iter().try_for_each(|address| check(&uri, address.ip(), &policy));
-            note(StepName::Policy, began, allowed.as_ref().map(|()| allowed_how(&addresses, &policy)));
+            note(StepName::Policy, resolved_at, allowed.as_ref().map(|()| allowed_how(&addresses, &policy)));
             allowed?;
-            let began = Instant::now();
             let connected = connect(&uri, addresses).await;
-            note(StepName::Connect, began, connected.as_ref().map(|(_, address)| address.to_string()));
-            Ok(TokioIo::new(connected?.0))
+            note(StepName::Connect, resolved_at, connected.as_ref().map(|(_, address)| address.to_string()));
+            Ok(Opened::new(connected?.0, Opening::new(began, resolved_at)))
         })
     }
 }
@@ -328,10 +371,8 @@ impl Service<Uri> for Connector {
 async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, EgressError> {
     let (host, tls) = (host(uri), uri.scheme_str() == Some("https"));
     let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    let failed = |why| EgressError::Resolve { host: host.to_owned(), why };
-    let resolved: Vec<_> =
-        tokio::net::lookup_host((host, port)).await.map_err(|why| failed(Some(why)))?.collect();
-    if resolved.is_empty() { Err(failed(None)) } else { Ok(resolved) }
+    let resolved = tokio::net::lookup_host((host, port)).await;
+    Ok(resolved.map_err(|why| EgressError::Resolve { host: host.to_owned(), why: Some(why) })?.collect())
 }
 
 fn listed(addresses: &[SocketAddr]) -> String {

@@ -1,9 +1,11 @@
 //! From a claimed notification to the request that tells it: the one place that knows which protocol writes what.
 
+use filebell_core::endpoint::EndpointUrl;
 use filebell_core::id::{Cursor, NotificationId};
 use filebell_core::subscription::{Protocol, Subscription};
 use filebell_core::time::{TimestampMs, TimestampSecs};
 use filebell_core::wire::{SignedRequest, nextcloud, sagex3, standard};
+use sha2::{Digest, Sha256};
 
 use super::trial::About;
 use crate::store::Claimed;
@@ -54,6 +56,19 @@ fn write(told: &Told, subscription: &Subscription, public_url: &str) -> Vec<u8> 
             public_url,
         }),
     }
+}
+
+/// 32 bits that tell whether a request that is built again comes out as it was sent: a hash over the URL, the signed
+/// headers and the body.
+pub(super) fn print(endpoint: &EndpointUrl, request: &SignedRequest) -> u32 {
+    let mut hash = Sha256::new();
+    hash.update(endpoint.url().as_str());
+    for (name, value) in &request.headers {
+        hash.update(["\n", name, ":", value].concat());
+    }
+    hash.update("\n\n");
+    hash.update(&request.body);
+    hash.finalize().iter().take(4).fold(0, |print, byte| print << 8 | u32::from(*byte))
 }
 
 /// Signs a body for an attempt made now.

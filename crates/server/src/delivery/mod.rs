@@ -8,10 +8,11 @@ mod dispatcher;
 mod egress;
 mod lane;
 mod letter;
+mod opening;
 mod settler;
-mod trial;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use address::{Policy, Verdict, judge};
 pub use dispatcher::{DeliveryConfig, Dispatcher, Hints};

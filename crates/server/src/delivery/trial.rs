@@ -13,13 +13,12 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use filebell_core::wire::SignedRequest;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::egress::{Answered, Connector, Egress, EgressError, client, reason};
+use super::egress::{Connector, Egress, EgressError, Exchange, client, reason};
 use super::letter;
+use super::opening::Opened;
 
 /// What a test delivery tells: that nothing is new, in the form of a notification.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +44,8 @@ pub struct Trial {
     pub steps: Vec<TrialStep>,
     /// The status answered; `None` if there was no answer.
     pub status: Option<u16>,
+    /// What is kept of the answer: header lines, an empty line, the beginning of the body; empty if there is nothing.
+    pub answer: Vec<u8>,
     /// Whether the receiver accepted it.
     pub accepted: bool,
     /// How long it took.
@@ -163,34 +164,34 @@ impl Egress {
     /// Delivers a test to a subscription's endpoint, and says how far it came.
     pub async fn trial(&self, subscription: &Subscription, about: &About, base: &str, deadline: Duration) -> Trial {
         let body = letter::trial_body(about, subscription, base);
-        let (began, url) = (Instant::now(), subscription.endpoint.to_string());
+        let url = subscription.endpoint.to_string();
         let sent = match letter::sign(body.clone(), about.id, subscription, about.now) {
             Ok(sent) => sent,
             Err(error) => {
                 let remedy = Some("Give the subscription a new key.".to_owned());
-                let (said, took) = (error.to_string(), began.elapsed());
+                let (said, took) = (error.to_string(), Duration::ZERO);
                 let steps = vec![TrialStep { name: StepName::Answer, said, remedy, took }];
                 let sent = SignedRequest { headers: Vec::new(), body };
-                return Trial { url, sent, steps, status: None, accepted: false, took };
+                return Trial { url, sent, steps, status: None, answer: Vec::new(), accepted: false, took };
             }
         };
         let notes = Notes::default();
         let client = client(Noting { inner: self.noting(notes.clone()), notes: notes.clone() });
-        let answered = self.answered(&client, &subscription.endpoint, sent.clone(), began, deadline).await;
-        let (failed, mut steps, took) = (notes.has_failed(), notes.take(), began.elapsed());
+        let exchange = self.post_by(&client, &subscription.endpoint, sent.clone(), deadline).await;
+        let (failed, mut steps) = (notes.has_failed(), notes.take());
         if !failed {
             let tls = subscription.endpoint.url().scheme() == "https";
             let before: Duration = steps.iter().map(|step| step.took).sum();
-            steps.push(last_step(steps.last(), tls, &answered, took.saturating_sub(before)));
+            steps.push(last_step(steps.last(), tls, &exchange, exchange.took.saturating_sub(before)));
         }
-        let accepted = answered.outcome == Outcome::Accepted;
-        Trial { url, sent, steps, status: answered.status, accepted, took }
+        let Exchange { outcome, status, answer, took, .. } = exchange;
+        Trial { url, sent, steps, status, answer, accepted: outcome == Outcome::Accepted, took }
     }
 }
 
 /// The answer, or where the exchange came to its end without one.
-fn last_step(last: Option<&TrialStep>, tls: bool, answered: &Answered, took: Duration) -> TrialStep {
-    let Some(status) = answered.status else {
+fn last_step(last: Option<&TrialStep>, tls: bool, exchange: &Exchange, took: Duration) -> TrialStep {
+    let Some(status) = exchange.status else {
         let name = StepName::after(last.map(|step| step.name), tls);
         let remedy = match name {
             StepName::Resolve | StepName::Policy => "Check the host in the URL, and filebell's resolver.",
@@ -198,10 +199,10 @@ fn last_step(last: Option<&TrialStep>, tls: bool, answered: &Answered, took: Dur
             StepName::Tls => TLS_REMEDY,
             StepName::Answer => SLOW_REMEDY,
         };
-        let said = answered.detail.clone().unwrap_or_else(|| "no answer".to_owned());
+        let said = exchange.detail.clone().unwrap_or_else(|| "no answer".to_owned());
         return TrialStep { name, said, remedy: Some(remedy.to_owned()), took };
     };
-    let text = answered.detail.as_ref().or(answered.beginning.as_ref()).map(|text| format!(": {text}"));
+    let text = exchange.detail.as_ref().map(|text| format!(": {text}"));
     let said = format!("{status}{}", text.unwrap_or_default());
     TrialStep { name: StepName::Answer, said, remedy: status_remedy(status).map(str::to_owned), took }
 }
@@ -210,11 +211,15 @@ fn status_remedy(status: u16) -> Option<&'static str> {
     Some(match status {
         200..=299 => return None,
         300..=399 => "Redirects are not followed: give the URL that it leads to.",
-        401 | 403 => "The receiver refused it: both sides need the same key, and the receiver must check the very \
-                      bytes that came.",
+        401 | 403 => {
+            "The receiver refused it: both sides need the same key, and the receiver must check the very \
+                      bytes that came."
+        }
         404 | 405 => "Check the path of the URL, and that it takes POST.",
-        410 => "The receiver says that it is gone for good: give another URL. A real notification would have \
-                disabled the subscription.",
+        410 => {
+            "The receiver says that it is gone for good: give another URL. A real notification would have \
+                disabled the subscription."
+        }
         429 => "The receiver asks for fewer requests: make the minimum interval longer.",
         500.. => "The receiver failed: its own log says why.",
         _ => "The receiver did not take it: its answer, or its log, says why.",
@@ -229,7 +234,7 @@ struct Noting {
 }
 
 impl Service<Uri> for Noting {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = MaybeHttpsStream<Opened>;
     type Error = Box<dyn Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

@@ -38,6 +38,9 @@ pub struct AccountRequest {
     pub customer_id: String,
     /// Sage X3 customer code.
     pub customer_code: String,
+    /// How many bytes it may hold; `None` keeps the quota it has, or, where it is declared in the configuration file,
+    /// lets it hold as many as it likes.
+    pub quota_bytes: Option<u64>,
     /// Declared in the configuration file.
     pub managed: bool,
 }
@@ -120,6 +123,8 @@ pub struct AccountChange {
     pub customer_id: Option<String>,
     /// Sage X3 customer code.
     pub customer_code: Option<String>,
+    /// How many bytes it may hold, or as many as it likes.
+    pub quota_bytes: Option<Option<u64>>,
 }
 
 /// What is to be changed of a subscription; what is `None` stays.
@@ -160,9 +165,15 @@ impl Ops {
             customer_url: change.customer_url.unwrap_or(account.customer_url),
             customer_id: change.customer_id.unwrap_or(account.customer_id),
             customer_code: change.customer_code.unwrap_or(account.customer_code),
+            quota_bytes: None,
             managed: false,
         };
-        self.write_account(request).await
+        let mut written = self.write_account(request).await?;
+        if let Some(quota) = change.quota_bytes {
+            self.set_quota(name, quota).await?;
+            written.quota_bytes = quota;
+        }
+        Ok(written)
     }
 
     /// Writes an account, matched by name.
@@ -183,6 +194,7 @@ impl Ops {
             customer_url: request.customer_url,
             customer_id: request.customer_id,
             customer_code: request.customer_code,
+            quota_bytes: request.quota_bytes,
             managed: request.managed,
         };
         Ok(self.0.store.upsert_account(account, self.0.seams.now()).await?)

@@ -12,6 +12,7 @@ mod observe;
 mod pairing;
 mod passwords;
 mod pull;
+mod room;
 mod sagex3;
 mod sessions;
 mod settings;
@@ -45,10 +46,11 @@ pub use observe::{
 };
 pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
+pub use room::Usage;
 pub use sagex3::{Download, SageX3Settings};
 pub use sessions::{SESSION_LIFE, SignedIn};
-pub use signed::Signed;
 pub use settings::Connections;
+pub use signed::Signed;
 pub use tokens::{AskError, Introspection, Issued, TokenPair};
 pub use trial::SendTrial;
 
@@ -152,6 +154,14 @@ pub enum OpsError {
     /// What was uploaded is not what was announced.
     #[error(transparent)]
     Upload(UploadError),
+    /// The quota of the account leaves no room for it.
+    #[error("the account has no room for it: {required} bytes are needed, {available} are left")]
+    NoRoom {
+        /// Bytes that are needed.
+        required: u64,
+        /// Bytes that are left.
+        available: u64,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
@@ -198,6 +208,7 @@ struct Inner {
     sagex3: SageX3Settings,
     pages: sagex3::Pages,
     quota: sagex3::Quota,
+    rooms: room::Rooms,
     /// Only where a server runs.
     served: OnceLock<observe::Served>,
     /// The same.
@@ -244,6 +255,7 @@ impl Ops {
             sagex3,
             pages: sagex3::Pages::default(),
             quota: sagex3::Quota::default(),
+            rooms: room::Rooms::default(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
             send_trial: OnceLock::new(),

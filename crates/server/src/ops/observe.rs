@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Caller, Ops, OpsError};
 use crate::metrics::Gauges;
-use crate::source::folder::{Lies, RootState, RootStatus, View, Waiting};
+use crate::source::folder::{Lies, RootState, RootStatus, View, Waiting, foreign_root, identify};
 use crate::source::{Roots, Watched, writers};
 use crate::store::{Account, NotificationState, Standing};
 
@@ -185,7 +185,7 @@ pub struct ToldReport {
 pub struct SentReport {
     /// Its name.
     pub subscription: String,
-    /// `pending`, `delivered`, `dead`, `superseded`, `not asked for`, or `not owed`.
+    /// `pending`, `told`, `delivered`, `dead`, `superseded`, `not asked for`, or `not owed`.
     pub state: String,
     /// The notification that covers it.
     pub notification: Option<String>,
@@ -245,6 +245,27 @@ impl Ops {
         };
         let done = tokio::time::timeout(wait.min(SCAN_WAIT_MAX), all).await.is_ok();
         Ok(ScanAnswer { accounts: views.into_iter().map(|(name, _)| name).collect(), done })
+    }
+
+    /// Takes the directory that lies at an account's root now for the known one. The next scan tells what is missing in
+    /// it as deleted.
+    pub async fn accept_root(&self, caller: &Caller, account: &str) -> Result<(), OpsError> {
+        self.operator(caller)?;
+        let missing = || OpsError::NotFound(format!("watched root of account `{account}`"));
+        let watched = self.0.served.get().and_then(|served| served.roots.of(account));
+        let view = watched.and_then(Result::ok).ok_or_else(missing)?;
+        let identity = view.root_identity();
+        self.0.store.accept_root(self.account(account).await?.id, identity).await?;
+        view.accept_root(identity);
+        Ok(())
+    }
+
+    /// What is to be said if another directory than the known one lies at an account's root; `None` also if none does.
+    pub async fn foreign_root(&self, account: &Account) -> Result<Option<String>, OpsError> {
+        let known = self.0.store.root_identity(account.id).await?;
+        let Some((known, root)) = known.zip(account.root.as_deref()) else { return Ok(None) };
+        let foreign = identify(root).is_ok_and(|found| !known.is_same(&found));
+        Ok(foreign.then(|| foreign_root(&account.name, root)))
     }
 
     /// What keeps filebell from doing all its work, without names.
@@ -515,7 +536,7 @@ async fn look(view: Option<View>, path: FilePath) -> Now {
     let looking = tokio::task::spawn_blocking(move || {
         let lies = view.lies(&path);
         let writers = match lies {
-            Lies::File { dev, inode } => writers::writers(dev, inode),
+            Lies::File { dev, inode } => writers::writers((dev, inode)),
             Lies::Nothing | Lies::Unknown => Vec::new(),
         };
         let writers = writers.into_iter().map(|one| format!("{} (process {})", one.name, one.pid)).collect();
@@ -529,6 +550,10 @@ pub(super) fn settling(waiting: Waiting, writers: &[String]) -> String {
         return format!("it is being written by {}, and told when that is done", writers.join(", "));
     }
     match waiting {
+        Waiting { orphaned: true, .. } => {
+            "its writer was killed: it is told as orphaned, if nobody goes on with it for `watch.orphan_after`"
+                .to_owned()
+        }
         Waiting { failures: 1.., .. } => "it cannot be read, and is tried again; the log says why".to_owned(),
         Waiting { busy: 1.., .. } => "somebody is writing it, and it is told when that is done".to_owned(),
         Waiting { standing: true, .. } => "it is told when it has stood still for `watch.settle`".to_owned(),

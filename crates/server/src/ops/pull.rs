@@ -107,11 +107,6 @@ impl Ops {
         Ok(self.0.store.recent_count(caller.account.id, since).await?)
     }
 
-    /// How many bytes the journal knows of the caller.
-    pub async fn used_bytes(&self, caller: &AccountCaller) -> Result<u64, OpsError> {
-        Ok(self.0.store.bytes_below(caller.account.id, None).await?)
-    }
-
     /// The caller was shown `recent` up to the second `newest`.
     pub async fn recent_shown(&self, caller: &AccountCaller, newest: TimestampSecs) -> Result<(), OpsError> {
         Ok(self.0.store.acknowledge_recent(caller.account.id, newest).await?)

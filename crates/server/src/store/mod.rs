@@ -4,6 +4,7 @@
 //! every engine; `suite.rs` is the contract that each engine passes.
 
 mod crypt;
+mod history;
 mod pairing;
 mod sessions;
 mod sqlite;
@@ -22,11 +23,13 @@ use filebell_core::id::{
 use filebell_core::path::FilePath;
 use filebell_core::plan::Mark;
 use filebell_core::retry::Step;
+use filebell_core::root::{KnownRoot, RootIdentity};
 use filebell_core::secret::Secret;
 use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::{TimestampMs, TimestampSecs};
 
 pub use crypt::{KeyError, StoreKey};
+pub use history::{Counts, Pace, Span};
 pub use pairing::{
     Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,
 };
@@ -88,6 +91,8 @@ pub struct Account {
     pub customer_id: String,
     /// Sage X3 customer code.
     pub customer_code: String,
+    /// How many bytes it may hold; `None` as many as it likes.
+    pub quota_bytes: Option<u64>,
     /// Declared in the configuration file.
     pub managed: bool,
 }
@@ -107,6 +112,8 @@ pub struct NewAccount {
     pub customer_id: String,
     /// See [`Account::customer_code`].
     pub customer_code: String,
+    /// See [`Account::quota_bytes`]; `None` keeps the one stored, unless it is declared in the configuration file.
+    pub quota_bytes: Option<u64>,
     /// See [`Account::managed`].
     pub managed: bool,
 }
@@ -307,6 +314,26 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// What went wrong, or the beginning of a refusing answer, for a person to read.
     pub detail: Option<String>,
+    /// What it spent its time on.
+    pub timing: Timing,
+    /// What is kept of the answer: header lines, an empty line, the beginning of the body; empty if there is nothing.
+    pub answer: Vec<u8>,
+    /// Tells whether a request that is built again comes out as it was sent; `None` if none was sent.
+    pub print: Option<u32>,
+}
+
+/// What an attempt spent its time on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Finding the address; `None` if the connection was kept from an earlier attempt, or there was no answer. So with
+    /// the next two.
+    pub resolve: Option<Duration>,
+    /// Connecting to it.
+    pub connect: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the beginning of the attempt to that of the answer; `None` if there was none.
+    pub first_byte: Option<Duration>,
 }
 
 /// Where a notification stands.
@@ -314,6 +341,9 @@ pub struct Attempt {
 pub enum NotificationState {
     /// It waits for its time, or for its next attempt.
     Pending,
+    /// It was answered with 500, as by a receiver that takes it in and fails to say so; it is rung until somebody
+    /// fetches. Then it is delivered, or else dead.
+    Told,
     /// It was accepted.
     Delivered,
     /// Its schedule is at its end; it can be replayed.
@@ -634,8 +664,18 @@ impl Store {
         dispatch!(self, shown_until(subscription))
     }
 
-    /// The size of all files of an account, or of those below a directory.
-    pub async fn bytes_below(&self, account: AccountId, below: Option<FilePath>) -> Result<u64, StoreError> {
+    /// The size of all files of an account, and how much it may be. Costs the same however many there are.
+    pub async fn usage(&self, account: AccountId) -> Result<(u64, Option<u64>), StoreError> {
+        dispatch!(self, usage(account))
+    }
+
+    /// Lets an account hold so many bytes; `None` as many as it likes.
+    pub async fn set_quota(&self, account: AccountId, quota: Option<u64>) -> Result<(), StoreError> {
+        dispatch!(self, set_quota(account, quota))
+    }
+
+    /// The size of the files below a directory of an account.
+    pub async fn bytes_below(&self, account: AccountId, below: FilePath) -> Result<u64, StoreError> {
         dispatch!(self, bytes_below(account, below))
     }
 
@@ -662,6 +702,22 @@ impl Store {
     /// The first scan of an account's root has come to its end.
     pub async fn set_baseline_done(&self, account: AccountId) -> Result<(), StoreError> {
         dispatch!(self, set_baseline_done(account))
+    }
+
+    /// Says what is known of an account's root, of which this directory was `found`. If none is known yet, this is the
+    /// one. If it is the known one under another device number, its files' rows follow.
+    pub async fn keep_root(&self, account: AccountId, found: RootIdentity) -> Result<KnownRoot, StoreError> {
+        dispatch!(self, keep_root(account, found))
+    }
+
+    /// From now on this directory is the known root of an account, and its files' rows are of its device.
+    pub async fn accept_root(&self, account: AccountId, identity: RootIdentity) -> Result<(), StoreError> {
+        dispatch!(self, accept_root(account, identity))
+    }
+
+    /// The known root of an account, if it was ever watched.
+    pub async fn root_identity(&self, account: AccountId) -> Result<Option<RootIdentity>, StoreError> {
+        dispatch!(self, root_identity(account))
     }
 
     // --- what only the Nextcloud protocol needs

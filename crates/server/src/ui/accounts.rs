@@ -1,5 +1,8 @@
 //! Accounts, as the operator sees them, and the passwords that an account makes for its clients.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 use askama::Template;
@@ -10,13 +13,14 @@ use axum::routing::get;
 use filebell_core::secret::Secret;
 
 use super::form::{Form, Posted};
-use super::frame::{Frame, Refusal, page, page_with, see};
+use super::frame::{Frame, Refusal, page, page_with, see, sentence};
 use super::list::{Page, page_of};
-use super::text::At;
+use super::text::{At, Size};
 use super::trial::SecretPage;
 use super::visitor::Visitor;
+use crate::config::{parse_size, size_text};
 use crate::http::Query;
-use crate::ops::{Account, AccountChange, AccountRequest, AppPassword, Ops, OpsError, SourceReport};
+use crate::ops::{Account, AccountChange, AccountRequest, AppPassword, Ops, OpsError, SourceReport, Usage};
 
 const HERE: &str = "/accounts";
 const PASSWORDS: &str = "/passwords";
@@ -38,6 +42,7 @@ struct AccountsPage {
 
 struct Row {
     account: Account,
+    usage: Usage,
     source: Option<SourceReport>,
 }
 
@@ -46,6 +51,7 @@ struct Row {
 struct AccountPage {
     frame: Frame,
     account: Account,
+    usage: Usage,
     source: Option<SourceReport>,
     passwords: Vec<AppPassword>,
     forms: Forms,
@@ -91,8 +97,11 @@ async fn accounts_page(
     };
     let rows = ops.accounts().await?;
     let Page { rows, next, later } = page_of(rows, after, |account| &account.name);
-    let rows = rows.into_iter().map(|account| Row { source: source(&account.name), account }).collect();
-    Ok(page_with(form.status(), &AccountsPage { frame, page: Page { rows, next, later }, form }))
+    let mut page = Page { rows: Vec::new(), next, later };
+    for account in rows {
+        page.rows.push(Row { usage: ops.usage(&account).await?, source: source(&account.name), account });
+    }
+    Ok(page_with(form.status(), &AccountsPage { frame, page, form }))
 }
 
 fn root(typed: &str) -> Option<PathBuf> {
@@ -109,6 +118,7 @@ async fn add(State(ops): State<Ops>, Posted { visitor, fields }: Posted) -> Resu
         customer_url: String::new(),
         customer_id: String::new(),
         customer_code: String::new(),
+        quota_bytes: None,
         managed: false,
     };
     match ops.add_account(request).await {
@@ -151,7 +161,8 @@ impl Forms {
             .with("root", root)
             .with("customer_url", account.customer_url.as_str())
             .with("customer_id", account.customer_id.as_str())
-            .with("customer_code", account.customer_code.as_str());
+            .with("customer_code", account.customer_code.as_str())
+            .with("quota", account.quota_bytes.map(size_text).unwrap_or_default());
         Self { password: Form::default(), change, app_password: Form::default() }
     }
 }
@@ -168,7 +179,8 @@ async fn account_page(
     let passwords = ops.app_passwords(&account.name).await?;
     let wrong = [&forms.password, &forms.change, &forms.app_password].into_iter().find(|form| !form.is_right());
     let status = wrong.unwrap_or(&forms.change).status();
-    Ok(page_with(status, &AccountPage { frame, account, source: sources.pop(), passwords, forms }))
+    let usage = ops.usage(&account).await?;
+    Ok(page_with(status, &AccountPage { frame, account, usage, source: sources.pop(), passwords, forms }))
 }
 
 async fn change(
@@ -193,20 +205,30 @@ async fn change(
             }
         }
         "change" => {
-            forms.change = Form::typed(&fields, &["root", "customer_url", "customer_id", "customer_code"]);
-            let change = AccountChange {
-                password: None,
-                root: Some(root(&fields.text("root"))),
-                customer_url: Some(fields.text("customer_url")),
-                customer_id: Some(fields.text("customer_id")),
-                customer_code: Some(fields.text("customer_code")),
-            };
-            match ops.change_account(&name, change).await {
-                Ok(_) => Some("changed"),
+            forms.change = Form::typed(&fields, &["root", "quota", "customer_url", "customer_id", "customer_code"]);
+            let quota = Some(fields.text("quota")).filter(|text| !text.is_empty()).map(|text| parse_size(&text));
+            match quota.transpose() {
                 Err(error) => {
-                    let field = matches!(error, OpsError::Root { .. }).then_some("root");
-                    forms.change = forms.change.refuse_by(error, field)?;
+                    forms.change.refuse("quota", sentence(&error.to_string()));
                     None
+                }
+                Ok(quota) => {
+                    let change = AccountChange {
+                        password: None,
+                        root: Some(root(&fields.text("root"))),
+                        customer_url: Some(fields.text("customer_url")),
+                        customer_id: Some(fields.text("customer_id")),
+                        customer_code: Some(fields.text("customer_code")),
+                        quota_bytes: Some(quota),
+                    };
+                    match ops.change_account(&name, change).await {
+                        Ok(_) => Some("changed"),
+                        Err(error) => {
+                            let field = matches!(error, OpsError::Root { .. }).then_some("root");
+                            forms.change = forms.change.refuse_by(error, field)?;
+                            None
+                        }
+                    }
                 }
             }
         }

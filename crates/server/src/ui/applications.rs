@@ -1,5 +1,8 @@
 //! Applications: for the operator all of them, for an account those that may see its files.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use askama::Template;
@@ -178,7 +181,9 @@ async fn show(
     visitor.operator()?;
     let notice = match Query::new(query.as_deref()).last_text("done").as_deref() {
         Some("changed") => Some("Saved."),
-        Some("disabled") => Some("Disabled: none of its tokens counts, and it is told nothing. What it is owed is kept."),
+        Some("disabled") => {
+            Some("Disabled: none of its tokens counts, and it is told nothing. What it is owed is kept.")
+        }
         Some("enabled") => Some("Enabled: it is told again, also what came meanwhile."),
         Some("granted") => Some("Granted."),
         Some("revoked") => Some("Taken back: its tokens for that account have ended."),

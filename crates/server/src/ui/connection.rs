@@ -1,5 +1,8 @@
 //! The connection settings of the File Upload Notification app.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use askama::Template;

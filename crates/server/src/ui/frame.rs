@@ -36,8 +36,18 @@ pub(super) struct Link {
     pub(super) here: bool,
 }
 
-const OPERATOR_LINKS: &[(&str, &str)] = &[];
-const ACCOUNT_LINKS: &[(&str, &str)] = &[];
+const OPERATOR_LINKS: &[(&str, &str)] = &[
+    ("/subscriptions", "Subscriptions"),
+    ("/applications", "Applications"),
+    ("/accounts", "Accounts"),
+    ("/api", "API"),
+];
+const ACCOUNT_LINKS: &[(&str, &str)] = &[
+    ("/settings/user/file_upload_notification", "Connection"),
+    ("/applications", "Applications"),
+    ("/passwords", "Passwords"),
+    ("/api", "API"),
+];
 
 impl Frame {
     /// The frame of the page at `here` (a path of the links at the head) for a visitor.

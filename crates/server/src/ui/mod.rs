@@ -1,12 +1,15 @@
 //! The pages: rendered here from what ops answers, usable without script; script only adds what is live.
 
 mod accounts;
+mod api;
 mod applications;
 mod assets;
 mod connection;
 mod form;
 mod frame;
 mod list;
+#[cfg(test)]
+mod receiver;
 #[cfg(test)]
 mod scene;
 mod sign_in;
@@ -35,6 +38,7 @@ pub fn router(ops: &Ops) -> Router<Ops> {
         .merge(applications::router())
         .merge(subscriptions::router())
         .merge(accounts::router())
+        .merge(api::router())
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(ops.clone(), frame::show_refusals))
 }

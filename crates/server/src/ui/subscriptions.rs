@@ -1,5 +1,8 @@
 //! Subscriptions, as the operator sees them: how each stands, and what can be done with it.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use askama::Template;

@@ -15,12 +15,14 @@ struct TrialPage<'a> {
     frame: Frame,
     trial: &'a Trial,
     sent: String,
+    answer: String,
     back: &'a str,
 }
 
 /// What came of a test delivery.
 pub(super) fn trial_page(frame: Frame, trial: &Trial, back: &str) -> Response {
-    page(&TrialPage { frame, trial, sent: as_sent(&trial.sent), back })
+    let answer = String::from_utf8_lossy(&trial.answer).trim().to_owned();
+    page(&TrialPage { frame, trial, sent: as_sent(&trial.sent), answer, back })
 }
 
 fn title(step: &TrialStep) -> &'static str {

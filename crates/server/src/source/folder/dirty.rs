@@ -11,6 +11,7 @@ use super::dir::Dir;
 use super::view::Waiting;
 use super::{locked, wait_until};
 use crate::journal::Seen;
+use crate::source::writers::Process;
 
 /// At most this many paths are kept; what comes on top is left to a scan.
 const PATHS_MAX: usize = 65_536;
@@ -77,6 +78,12 @@ pub(super) struct Dirt {
     pub(super) standing: Option<(Fingerprint, Instant)>,
     /// Its inode, if the file has other names too.
     pub(super) shared_inode: Option<u64>,
+    /// When its writers were last looked for.
+    pub(super) looked_at: Option<Instant>,
+    /// Who was found writing it then.
+    pub(super) writers: Option<Arc<[Arc<Process>]>>,
+    /// How a writer that was killed has left it, and since when nobody has gone on with it.
+    pub(super) orphan: Option<(Fingerprint, Instant)>,
 }
 
 /// A path in the decider's hand.
@@ -148,12 +155,12 @@ impl Dirty {
 
     /// Marks again what is kept of the paths below a directory that went. A file in hand may be recorded there only
     /// after the rows there have been looked at.
-    pub(super) fn mark_below(&self, dir: &Dir) {
+    pub(super) fn mark_below(&self, dir: &Dir, hint: Hint) {
         let mut state = self.state();
         let below = state.entries.keys().filter(|path| dir.holds(path.as_bytes()));
         for path in below.map(|path| FilePath::clone(path)).collect::<Vec<_>>() {
             // It is in the set already: there is room for it.
-            let _ = self.mark_in(&mut state, path, Hint::Vanished);
+            let _ = self.mark_in(&mut state, path, hint);
         }
     }
 
@@ -268,6 +275,21 @@ impl Dirty {
         }
     }
 
+    /// These processes were found writing a path.
+    pub(super) fn written_by(&self, path: &FilePath, writers: &Arc<[Arc<Process>]>) {
+        if let Some(entry) = self.state().entries.get_mut(path) {
+            entry.dirt.writers = Some(Arc::clone(writers));
+        }
+    }
+
+    /// Takes who was last found writing a path in hand.
+    pub(super) fn take_writers(&self, taken: &mut Taken) -> Option<Arc<[Arc<Process>]>> {
+        let mut state = self.state();
+        let since = state.entries.get_mut(&taken.path).and_then(|entry| entry.dirt.writers.take());
+        let before = taken.dirt.writers.take();
+        since.or(before)
+    }
+
     /// How many paths wait or are in hand.
     pub(super) fn len(&self) -> usize {
         self.state().entries.len()
@@ -284,8 +306,9 @@ impl Dirty {
     /// What a path waits for, if it does.
     pub(super) fn waiting(&self, path: &FilePath) -> Option<Waiting> {
         let state = self.state();
-        let Dirt { busy, failures, standing, .. } = &state.entries.get(path)?.dirt;
-        Some(Waiting { busy: *busy, failures: *failures, standing: standing.is_some() })
+        let Dirt { busy, failures, standing, orphan, .. } = &state.entries.get(path)?.dirt;
+        let (standing, orphaned) = (standing.is_some(), orphan.is_some());
+        Some(Waiting { busy: *busy, failures: *failures, standing, orphaned })
     }
 
     /// Whether a path that only a scan found still waits for its first decision.
@@ -377,6 +400,7 @@ impl Dirt {
             only_scanned: self.only_scanned && since.only_scanned,
             seen_vanish: self.seen_vanish || since.seen_vanish,
             gone_since: self.gone_since.or(since.gone_since),
+            writers: since.writers.clone().or(self.writers),
             ..self
         }
     }

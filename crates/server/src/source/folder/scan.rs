@@ -3,7 +3,7 @@
 //! Memory is bounded by the largest directory and a page of rows, not by the number of files.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::dir::Dir;
 use super::dirty::Hint;
-use super::root::{Look, OpenRoot, RootLost, is_absence, is_directory_in, look_in};
+use super::root::{Look, OpenRoot, RootLost, is_absence, is_directory_in, look_in, times_of};
 use super::status::ScanProgress;
 use super::{Shared, locked, wait_until};
 use crate::journal::{JournalError, Seen};
@@ -139,7 +139,7 @@ struct Timetable {
 
 impl Timetable {
     fn next(&self, shared: &Shared) -> Instant {
-        let polled = is_polled(shared) || has_unwatched(shared);
+        let polled = is_polled(shared) || self.first_done && has_unwatched(shared);
         let baseline = self.first_done && !shared.baseline_done.load(Ordering::Relaxed);
         [Some(self.rescan), self.retry, polled.then_some(self.poll), baseline.then(|| Instant::now() + BASELINE_LOOK)]
             .into_iter()
@@ -153,7 +153,7 @@ impl Timetable {
         let retry = self.retry.is_some_and(|retry| now >= retry);
         if whole || retry || is_polled(shared) && now >= self.poll {
             self.scan(shared, None);
-        } else if has_unwatched(shared) && now >= self.poll {
+        } else if self.first_done && has_unwatched(shared) && now >= self.poll {
             let dirs: Vec<Dir> = shared.status.get(|conditions| conditions.unwatched.keys().cloned().collect());
             for dir in dirs {
                 self.scan(shared, Some(dir));
@@ -241,8 +241,9 @@ enum ScanError {
 /// Marks every row below a directory that went.
 fn sweep(shared: &Shared, dir: &Dir) -> Result<(), ScanError> {
     let mut rows = Rows::new(dir.as_path());
+    let hint = shared.below_moved();
     while let Some(row) = rows.next(shared)? {
-        if !shared.dirty.mark_when_room(row.path, Hint::Vanished) {
+        if !shared.dirty.mark_when_room(row.path, hint) {
             return Err(ScanError::Stopped);
         }
     }
@@ -264,6 +265,9 @@ struct Level {
     fd: Option<OwnedFd>,
     names: Names,
     next: usize,
+    /// It came while nobody watched the root during its first scan, and all below it: its files are news, whatever
+    /// their times.
+    came: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -283,7 +287,7 @@ impl<'a> Scan<'a> {
     }
 
     fn walk(&mut self, top: Dir) -> Result<(), ScanError> {
-        let mut levels = match self.enter(top.clone(), 0) {
+        let mut levels = match self.enter(top.clone(), 0, false) {
             Ok(level) => vec![level],
             Err(error) if is_absence(error) && top != Dir::root() => {
                 self.shared.status.set(&self.shared.user, |conditions| conditions.unwatched.remove(&top));
@@ -300,7 +304,8 @@ impl<'a> Scan<'a> {
             level.next += 1;
             if let Some(name) = name.strip_suffix(b"/") {
                 let dir = level.dir.sub(name);
-                match self.enter(dir.clone(), levels.len()) {
+                let came = level.came;
+                match self.enter(dir.clone(), levels.len(), came) {
                     Ok(level) => levels.push(level),
                     Err(error) if is_absence(error) => (),
                     Err(error) => self.pass_over(&dir, error)?,
@@ -314,7 +319,8 @@ impl<'a> Scan<'a> {
                     // A link in the way could only lead to a wrong hint.
                     None => look_in(self.root.as_fd(), path.get(1..).unwrap_or_default()),
                 };
-                self.compare(&path, look)?;
+                let came = level.came;
+                self.compare(&path, look, came)?;
             }
         }
         while let Some(row) = self.rows.next(self.shared)? {
@@ -324,8 +330,9 @@ impl<'a> Scan<'a> {
     }
 
     /// Lists a directory.
-    fn enter(&mut self, dir: Dir, depth: usize) -> Result<Level, Errno> {
+    fn enter(&mut self, dir: Dir, depth: usize, came: bool) -> Result<Level, Errno> {
         let fd = self.root.directory(&dir)?;
+        let came = came || depth > 0 && self.came(fd.as_fd())?;
         let mut names = Names::default();
         for entry in rustix::fs::Dir::read_from(&fd)? {
             let entry = entry?;
@@ -348,18 +355,28 @@ impl<'a> Scan<'a> {
         names.sort();
         self.progress.directories += 1;
         self.shared.status.scan(self.progress);
-        Ok(Level { dir, fd: (depth < OPEN_LEVELS_MAX).then_some(fd), names, next: 0 })
+        Ok(Level { dir, fd: (depth < OPEN_LEVELS_MAX).then_some(fd), names, next: 0, came })
+    }
+
+    /// Whether a directory seems to have been moved in while a first scan was interrupted. That changes the directory
+    /// and nothing in it.
+    fn came(&self, directory: BorrowedFd<'_>) -> Result<bool, Errno> {
+        if !self.shared.known.interrupted || !self.shared.writes_baseline() {
+            return Ok(false);
+        }
+        let (changed, content_changed) = times_of(directory)?;
+        Ok(!self.shared.is_before_first_seen(changed) && self.shared.is_before_first_seen(content_changed))
     }
 
     /// Compares a name with the row at its path. What is only marked wrongly is found right by the decider.
-    fn compare(&mut self, path: &[u8], look: Result<Look, Errno>) -> Result<(), ScanError> {
+    fn compare(&mut self, path: &[u8], look: Result<Look, Errno>, came: bool) -> Result<(), ScanError> {
         if self.shared.is_stopped() {
             return Err(ScanError::Stopped);
         }
         self.miss_up_to(path)?;
         let row = self.rows.next_if(self.shared, |row| row.path.as_bytes() == path)?;
         match (look, row) {
-            (Ok(Look::File(print)), row) => self.compare_file(path, print, row.as_ref()),
+            (Ok(Look::File(print)), row) => self.compare_file(path, print, row.as_ref(), came),
             (Ok(Look::NoFile), Some(row)) => self.miss(row),
             (Ok(Look::NoFile), None) => Ok(()),
             (Err(error), Some(row)) if is_absence(error) => self.miss(row),
@@ -371,13 +388,20 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn compare_file(&mut self, path: &[u8], print: Fingerprint, row: Option<&StoredFile>) -> Result<(), ScanError> {
+    fn compare_file(
+        &mut self,
+        path: &[u8],
+        print: Fingerprint,
+        row: Option<&StoredFile>,
+        came: bool,
+    ) -> Result<(), ScanError> {
         self.progress.files += 1;
         if row.is_some_and(|row| row.fingerprint == print) {
             return Ok(());
         }
         match FilePath::from_bytes(path) {
-            Ok(path) if row.is_none() && self.shared.is_baseline(&print) => {
+            Ok(path) if row.is_none() && came => self.mark(path, Hint::Listed),
+            Ok(path) if row.is_none() && self.shared.is_baseline(path.as_bytes(), &print) => {
                 self.progress.differing += 1;
                 self.baseline.push(Seen { path, fingerprint: print })
             }

@@ -37,6 +37,7 @@ fn config() -> FolderConfig {
     FolderConfig {
         settle: Duration::from_millis(300),
         quiet: Duration::ZERO,
+        orphan_after: Duration::from_secs(60),
         existing: Existing::None,
         rescan: Duration::from_secs(600),
         mode: Mode::Auto,
@@ -57,6 +58,7 @@ impl House {
             customer_url: String::new(),
             customer_id: String::new(),
             customer_code: String::new(),
+            quota_bytes: None,
             managed: false,
         };
         let seams = Seams::real();
@@ -85,7 +87,9 @@ impl House {
 
     async fn start_at_once(&mut self) {
         let (journal, config) = (self.journal.clone(), self.config.clone());
-        let folder = Folder::start(self.account, "alice".into(), self.root.path(), config, journal).await.unwrap();
+        let known = self.store.keep_root(self.account, identify(self.root.path()).unwrap()).await.unwrap();
+        let folder =
+            Folder::start(self.account, "alice".into(), self.root.path(), known, config, journal).await.unwrap();
         self.folder = Some(folder);
     }
 
@@ -901,7 +905,8 @@ async fn a_root_that_cannot_be_is_refused_with_a_remedy() {
     house.write("file", "");
     for (root, expected) in [("missing", "does not exist"), ("file", "is not a directory")] {
         let root = house.at(root);
-        let answer = Folder::start(house.account, "alice".into(), &root, config(), house.journal.clone()).await;
+        let known = house.store.keep_root(house.account, identify(house.root.path()).unwrap()).await.unwrap();
+        let answer = Folder::start(house.account, "alice".into(), &root, known, config(), house.journal.clone()).await;
         let error = answer.err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use filebell_core::path::FilePath;
+use filebell_core::root::RootIdentity;
 
 use super::dirty::Hint;
 use super::lease::{self, Lease};
@@ -25,6 +26,8 @@ pub struct Waiting {
     pub failures: u32,
     /// Nothing proves the end of its writing but its standing still.
     pub standing: bool,
+    /// Its writer was killed, and nobody has gone on with it.
+    pub orphaned: bool,
 }
 
 /// What lies at a path now.
@@ -59,6 +62,18 @@ impl View {
     /// See [`Folder::request_scan`].
     pub fn request_scan(&self) {
         self.0.watch.rescan();
+    }
+
+    /// Which directory is worked with now.
+    pub fn root_identity(&self) -> RootIdentity {
+        self.0.root.identity()
+    }
+
+    /// From now on this directory is the known root: what is missing in it was deleted. A scan that looks for it is to be
+    /// asked for.
+    pub fn accept_root(&self, identity: RootIdentity) {
+        self.0.root.accept(identity);
+        self.0.look_at_root();
     }
 
     /// See [`Folder::settled`].

@@ -6,10 +6,12 @@
 
 mod directory;
 mod events;
+mod history;
 mod nextcloud;
 mod observe;
 mod owed;
 mod pairing;
+mod root;
 mod rows;
 mod sessions;
 
@@ -34,7 +36,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0003_sagex3.sql"),
     include_str!("../migrations/sqlite/0004_observe.sql"),
     include_str!("../migrations/sqlite/0005_ring.sql"),
+    include_str!("../migrations/sqlite/0007_roots.sql"),
+    include_str!("../migrations/sqlite/0008_quota.sql"),
     include_str!("../migrations/sqlite/0009_pages.sql"),
+    include_str!("../migrations/sqlite/0010_history.sql"),
+    include_str!("../migrations/sqlite/0011_attempts.sql"),
 ];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;

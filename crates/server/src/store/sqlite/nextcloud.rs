@@ -67,7 +67,10 @@ impl SqliteStore {
         .await
     }
 
-    pub(in crate::store) async fn shown_until(&self, subscription: SubscriptionId) -> Result<TimestampSecs, StoreError> {
+    pub(in crate::store) async fn shown_until(
+        &self,
+        subscription: SubscriptionId,
+    ) -> Result<TimestampSecs, StoreError> {
         self.read(move |connection, _| {
             let mut select = connection.prepare_cached("SELECT since_secs FROM subscription WHERE id = ?1")?;
             let secs = select.query_row([subscription.get()], |row| row.get(0)).optional()?;
@@ -195,12 +198,8 @@ impl SqliteStore {
         Ok(Some(AccountId::new(account)))
     }
 
-    pub(in crate::store) async fn bytes_below(
-        &self,
-        account: AccountId,
-        below: Option<FilePath>,
-    ) -> Result<u64, StoreError> {
-        let (first, end) = range(below.as_ref());
+    pub(in crate::store) async fn bytes_below(&self, account: AccountId, below: FilePath) -> Result<u64, StoreError> {
+        let (first, end) = range(Some(&below));
         self.read(move |connection, _| {
             let mut select = connection.prepare_cached(
                 "SELECT coalesce(sum(size), 0) FROM file WHERE account = ?1 AND path > ?2 AND path < ?3",

@@ -12,7 +12,7 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
-use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Settlement, StoreError};
+use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Settlement, StoreError, Timing};
 use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, word};
 use super::{SqliteStore, WriterState, directory, lock, observe};
 use filebell_core::id::FreshIds;
@@ -193,7 +193,8 @@ impl SqliteStore {
     pub(in crate::store) async fn attempts(&self, id: NotificationId) -> Result<Vec<Attempt>, StoreError> {
         self.read(move |connection, _| {
             let mut select = connection.prepare_cached(
-                "SELECT started_at, took_ms, status, detail FROM attempt WHERE notification = ?1 ORDER BY number",
+                "SELECT started_at, took_ms, status, detail, resolve_us, connect_us, tls_us, first_byte_us, answer, print
+                 FROM attempt WHERE notification = ?1 ORDER BY number",
             )?;
             let rows = select.query_map([id.uuid().as_bytes()], |row| {
                 Ok(Attempt {
@@ -201,6 +202,9 @@ impl SqliteStore {
                     took: Duration::from_millis(unsigned(row.get(1)?)),
                     status: row.get(2)?,
                     detail: row.get(3)?,
+                    timing: timing(row, 4)?,
+                    answer: row.get::<_, Option<_>>(8)?.unwrap_or_default(),
+                    print: row.get(9)?,
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -240,7 +244,8 @@ impl SqliteStore {
                 Cadence::Coalesced { .. } => 1,
             };
             let replayed = transaction.execute(
-                "UPDATE notification SET state = 'pending', attempts = 0, due_at = ?2, settled_at = NULL
+                "UPDATE notification SET state = 'pending', earlier_attempts = earlier_attempts + attempts,
+                     attempts = 0, due_at = ?2, settled_at = NULL
                  WHERE id IN (SELECT id FROM notification WHERE subscription = ?1 AND state = 'dead'
                      ORDER BY id DESC LIMIT ?3)",
                 params![subscription.get(), now.as_millis(), limit],
@@ -252,8 +257,9 @@ impl SqliteStore {
 }
 
 impl NotificationState {
-    const WORDS: [(Self, &'static str); 5] = [
+    const WORDS: [(Self, &'static str); 6] = [
         (Self::Pending, "pending"),
+        (Self::Told, "told"),
         (Self::Delivered, "delivered"),
         (Self::Dead, "dead"),
         (Self::Superseded, "superseded"),
@@ -330,8 +336,15 @@ fn settle_one(
     let changed = match claimed.rung {
         None => write_outcome(transaction, state, settlement, now)?,
         Some(_) => transaction
-            .prepare_cached("UPDATE notification SET attempts = ?2 WHERE id = ?1 AND state = 'delivered'")?
-            .execute(params![claimed.notification.uuid().as_bytes(), claimed.attempts.saturating_add(1)])?,
+            .prepare_cached(
+                "UPDATE notification SET attempts = ?2, state = iif(?3, 'delivered', state)
+                 WHERE id = ?1 AND state IN ('delivered', 'told')",
+            )?
+            .execute(params![
+                claimed.notification.uuid().as_bytes(),
+                claimed.attempts.saturating_add(1),
+                settlement.step == Step::Delivered
+            ])?,
     };
     if changed == 0 {
         return Ok(false);
@@ -353,6 +366,7 @@ fn write_outcome(
     let claimed = &settlement.claimed;
     let (new_state, due_at, settled_at, body) = match settlement.step {
         Step::Delivered => (NotificationState::Delivered, None, Some(now), None),
+        Step::Told => (NotificationState::Told, None, Some(now), None),
         Step::Again(at) => (NotificationState::Pending, Some(at), None, Some(&settlement.body)),
         Step::Disable => (NotificationState::Pending, Some(now), None, Some(&settlement.body)),
         Step::Dead => (NotificationState::Dead, None, Some(now), Some(&settlement.body)),
@@ -380,8 +394,10 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
     let Settlement { claimed, attempt, .. } = settlement;
     transaction
         .prepare_cached(
-            "INSERT OR REPLACE INTO attempt (notification, number, started_at, took_ms, status, detail)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT OR REPLACE INTO attempt (notification, number, started_at, took_ms, status, detail, resolve_us,
+                 connect_us, tls_us, first_byte_us, answer, print, since_secs)
+             VALUES (?1, ?2 + (SELECT earlier_attempts FROM notification WHERE id = ?1), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+                 ?11, ?12, ?13)",
         )?
         .execute(params![
             claimed.notification.uuid().as_bytes(),
@@ -389,13 +405,33 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
             attempt.started_at.as_millis(),
             i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX),
             attempt.status,
-            attempt.detail
+            attempt.detail,
+            micros(attempt.timing.resolve),
+            micros(attempt.timing.connect),
+            micros(attempt.timing.tls),
+            micros(attempt.timing.first_byte),
+            Some(&attempt.answer).filter(|answer| !answer.is_empty()),
+            attempt.print,
+            // Later attempts send the body of the first.
+            Some(claimed.since.as_secs()).filter(|since| claimed.body.is_none() && *since != 0)
         ])?;
     if settlement.step == Step::Disable {
         let reason = "the endpoint answered 410 Gone";
         directory::set_status(transaction, claimed.subscription, SubscriptionStatus::Disabled, Some(reason))?;
     }
     Ok(())
+}
+
+fn micros(time: Option<Duration>) -> Option<i64> {
+    time.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The timing in four columns from `first` on.
+fn timing(row: &Row<'_>, first: usize) -> rusqlite::Result<Timing> {
+    let time = |column| -> rusqlite::Result<_> {
+        Ok(row.get::<_, Option<i64>>(first + column)?.map(|micros| Duration::from_micros(unsigned(micros))))
+    };
+    Ok(Timing { resolve: time(0)?, connect: time(1)?, tls: time(2)?, first_byte: time(3)? })
 }
 
 /// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
@@ -411,7 +447,7 @@ fn plan_next(
     let settled = match settlement.step {
         // What is rung again was delivered, however the ring ended.
         _ if claimed.rung.is_some() => Settled::Delivered,
-        Step::Delivered => Settled::Delivered,
+        Step::Delivered | Step::Told => Settled::Delivered,
         Step::Again(at) => Settled::Again(at),
         Step::Disable => Settled::Again(now),
         Step::Dead => Settled::Dead,
@@ -433,6 +469,9 @@ fn plan_next(
         if change == Change::None && (settlement.ring_at.is_some() || claimed.rung.is_some()) {
             let ring_at = settlement.ring_at.map(|at| at.max(now.after(min_interval)));
             ring_again(transaction, claimed, ring_at, now)?;
+        }
+        if change != Change::None && settlement.step == Step::Told {
+            set_told(transaction, claimed.notification, NotificationState::Superseded)?;
         }
     }
     Ok(())
@@ -466,6 +505,25 @@ fn ring_again(
              WHERE id = ?1 AND {FETCHED}"
         ))?
         .execute([claimed.subscription.get()])?;
+    let rings = transaction
+        .prepare_cached("SELECT ring IS NOT NULL FROM subscription WHERE id = ?1")?
+        .query_row([claimed.subscription.get()], |row| row.get(0))?;
+    match (rings, ring_at) {
+        (false, _) => set_told(transaction, claimed.notification, NotificationState::Delivered),
+        (true, Some(_)) => Ok(()),
+        (true, None) => set_told(transaction, claimed.notification, NotificationState::Dead),
+    }
+}
+
+/// What becomes of a notification that was answered 500 and told.
+fn set_told(
+    transaction: &Transaction<'_>,
+    notification: NotificationId,
+    state: NotificationState,
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("UPDATE notification SET state = ?2 WHERE id = ?1 AND state = 'told'")?
+        .execute(params![notification.uuid().as_bytes(), state.as_str()])?;
     Ok(())
 }
 
@@ -489,7 +547,16 @@ pub(super) fn end_rings(
         transaction
             .prepare_cached("UPDATE subscription SET unfetched_at = NULL WHERE id = ?1")?
             .execute([subscription.get()])?;
-        if all_told && ring.is_some_and(|ring| lock(leases).get(subscription, ring).is_none()) {
+        if let Some(ring) = ring
+            && all_told
+            && lock(leases).get(subscription, ring).is_none()
+        {
+            // Fetched, though it was answered 500, or though it was given up.
+            transaction
+                .prepare_cached(
+                    "UPDATE notification SET state = 'delivered' WHERE id = ?1 AND state IN ('told', 'dead')",
+                )?
+                .execute([ring.uuid().as_bytes()])?;
             end_ring(transaction, subscription)?;
         }
     }
@@ -513,6 +580,13 @@ fn apply(
     match change {
         Change::None => Ok(()),
         Change::Create(owed) => {
+            // What is made now covers what was told in vain so far.
+            transaction
+                .prepare_cached(
+                    "UPDATE notification SET state = 'superseded'
+                     WHERE id = (SELECT ring FROM subscription WHERE id = ?1) AND state = 'told'",
+                )?
+                .execute([subscription.get()])?;
             end_ring(transaction, subscription)?;
             insert(transaction, leases, subscription, owed, now)
         }

@@ -1,36 +1,40 @@
-//! Small documents that clients send: read whole, bounded, without anything that could grow them.
+//! Small XML documents that clients send: read whole, bounded, without anything that could grow them.
 
 use std::fmt::Write as _;
 
-use filebell_core::wire::ocs::push_xml_text;
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::ResolveResult;
 use quick_xml::reader::NsReader;
 
+use super::ocs::push_xml_text;
+
 /// Elements within elements at most.
 const DEPTH_MAX: usize = 32;
 
 /// `{namespace}local`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Name {
-    pub(super) namespace: String,
-    pub(super) local: String,
+pub struct Name {
+    /// The namespace; empty where there is none.
+    pub namespace: String,
+    /// The name in it, without a prefix.
+    pub local: String,
 }
 
 impl Name {
-    pub(super) fn is(&self, namespace: &str, local: &str) -> bool {
+    /// Whether it is this name.
+    pub fn is(&self, namespace: &str, local: &str) -> bool {
         (self.namespace.as_str(), self.local.as_str()) == (namespace, local)
     }
 
     /// The form in which it is kept.
-    pub(super) fn to_text(&self) -> String {
+    pub fn to_text(&self) -> String {
         format!("{{{}}}{}", self.namespace, self.local)
     }
 
     /// Reads what [`Self::to_text`] wrote.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (namespace, local) = text.strip_prefix('{')?.rsplit_once('}')?;
         Some(Self { namespace: namespace.to_owned(), local: local.to_owned() })
     }
@@ -38,8 +42,9 @@ impl Name {
 
 /// An element with all that is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Element {
-    pub(super) name: Name,
+pub struct Element {
+    /// Its name.
+    pub name: Name,
     attributes: Vec<(String, String)>,
     content: Vec<Content>,
 }
@@ -51,12 +56,13 @@ enum Content {
 }
 
 /// It is not XML as we read it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotXml;
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not XML, or nested deeper than {DEPTH_MAX} elements, or has a document type")]
+pub struct NotXml;
 
 impl Element {
     /// The elements directly in it.
-    pub(super) fn children(&self) -> impl Iterator<Item = &Self> {
+    pub fn children(&self) -> impl Iterator<Item = &Self> {
         self.content.iter().filter_map(|content| match content {
             Content::Element(element) => Some(element),
             Content::Text(_) => None,
@@ -64,7 +70,7 @@ impl Element {
     }
 
     /// What is in it, as XML that means the same in any element.
-    pub(super) fn inner(&self) -> String {
+    pub fn inner(&self) -> String {
         let mut out = String::new();
         self.push_content(&mut out);
         out
@@ -102,7 +108,7 @@ impl Element {
 }
 
 /// Reads a document. Document types, and with them entities of one's own, are refused.
-pub(super) fn read(bytes: &[u8]) -> Result<Element, NotXml> {
+pub fn read(bytes: &[u8]) -> Result<Element, NotXml> {
     let text = std::str::from_utf8(bytes).map_err(|_| NotXml)?;
     let mut reader = NsReader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut open: Vec<Element> = Vec::new();
