@@ -174,6 +174,7 @@ impl App {
                 tracing::error!(error = &error as &dyn std::error::Error, "a task broke off");
             }
         }
+        self.ops.write_fetches().await;
         // One that stays behind misleads nobody: without the lock there is no server.
         let _ = fs::remove_file(self.address_file);
     }

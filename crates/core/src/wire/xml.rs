@@ -169,18 +169,40 @@ fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>) -> Result<Element, No
         ResolveResult::Unbound => String::new(),
         ResolveResult::Unknown(_) => return Err(NotXml),
     };
+    if !is_name(local.as_ref()) {
+        return Err(NotXml);
+    }
     let mut attributes = Vec::new();
     for attribute in tag.attributes() {
         let attribute = attribute.map_err(|_| NotXml)?;
         let name: &str = attribute.key.as_ref();
         // Attributes with prefixes of their own are dropped, but for `xml:`, which needs no declaration.
         if !name.starts_with("xmlns") && (!name.contains(':') || name.starts_with("xml:")) {
+            if !is_name(name.strip_prefix("xml:").unwrap_or(name)) {
+                return Err(NotXml);
+            }
             let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|_| NotXml)?;
             attributes.push((name.to_owned(), value.into_owned()));
         }
     }
     let name = Name { namespace, local: local.as_ref().to_owned() };
     Ok(Element { name, attributes, content: Vec::new() })
+}
+
+/// Whether a text is a name without a prefix, an `NCName` of "Namespaces in XML". The reader takes anything up to a
+/// blank, and what we take we write again.
+fn is_name(text: &str) -> bool {
+    let begins = |char: char| {
+        matches!(char, 'A'..='Z' | 'a'..='z' | '_' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
+            | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}'
+            | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}'
+            | '\u{10000}'..='\u{effff}')
+    };
+    let goes_on = |char: char| {
+        begins(char)
+            || matches!(char, '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+    };
+    text.starts_with(begins) && text.chars().all(goes_on)
 }
 
 #[cfg(test)]
@@ -214,6 +236,13 @@ mod tests {
             "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
             "<a>&b;</a>",
             "<a xmlns:p=''><p:b/></a>",
+            "<a<b/>",
+            "<a}b/>",
+            "<a&b/>",
+            "<1a/>",
+            "<a\0/>",
+            "<a xmlns:b='c'><b:c:d/></a>",
+            "<a b<c='d'/>",
             &deep,
         ] {
             assert_eq!(read(wrong.as_bytes()), Err(NotXml), "{wrong}");

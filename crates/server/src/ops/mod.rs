@@ -6,6 +6,7 @@ mod admin;
 mod applications;
 mod dav;
 mod emit;
+mod fetches;
 mod ingestion;
 mod keys;
 mod observe;
@@ -41,8 +42,8 @@ pub use dav::Entry;
 pub use emit::Emitted;
 pub use ingestion::Ingesting;
 pub use observe::{
-    ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
-    ToldReport, WhyReport,
+    FetchReport, ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport,
+    SubscriptionReport, ToldReport, WhyReport,
 };
 pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
@@ -60,6 +61,7 @@ pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
+use crate::source::folder::Ignore;
 /// What the doors show of the store; its verbs stay behind this room.
 pub use crate::store::{Account, AppPassword, Application, Grant, IngestionStatus};
 use crate::store::{Store, StoreError};
@@ -216,6 +218,9 @@ struct Inner {
     /// The same.
     send_trial: OnceLock<SendTrial>,
     trials: tokio::sync::Semaphore,
+    noted: fetches::Noted,
+    /// Only where no server runs: what it would leave out.
+    ignore: OnceLock<Ignore>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -260,6 +265,8 @@ impl Ops {
             post_form: OnceLock::new(),
             send_trial: OnceLock::new(),
             trials: tokio::sync::Semaphore::new(trial::TRIALS_AT_ONCE),
+            noted: fetches::Noted::default(),
+            ignore: OnceLock::new(),
         }))
     }
 

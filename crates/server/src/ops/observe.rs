@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Caller, Ops, OpsError};
 use crate::metrics::Gauges;
-use crate::source::folder::{Lies, RootState, RootStatus, View, Waiting, foreign_root, identify};
+use crate::source::folder::{Ignore, Lies, RootState, RootStatus, View, Waiting, foreign_root, identify};
 use crate::source::{Roots, Watched, writers};
+use crate::store::fetches::Fetched;
 use crate::store::{Account, NotificationState, Standing};
 
 /// Events of a file that `why` shows.
@@ -90,6 +91,12 @@ pub struct ScanReport {
     pub files: u64,
     /// Files that differed from their rows, and rows without a file.
     pub differing: u64,
+    /// How many files are likely to be seen; `None` where nothing is known of that.
+    #[serde(default)]
+    pub expected: Option<u64>,
+    /// How long it has given way to what waited to be decided.
+    #[serde(default)]
+    pub throttled_ms: u64,
 }
 
 /// One subscription.
@@ -178,6 +185,23 @@ pub struct ToldReport {
     pub completeness: Option<String>,
     /// To whom it was sent, or why it was not.
     pub sent: Vec<SentReport>,
+    /// Who fetched it, each reader's every way once, first to last.
+    #[serde(default)]
+    pub fetched: Vec<FetchReport>,
+}
+
+/// That an event was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchReport {
+    /// The event's number.
+    pub seq: i64,
+    /// `operator`, `account NAME` or `application NAME`.
+    pub by: String,
+    /// `changes` or `recent` if it was listed, `detail` if what a notification tells of it was read, `download` if its
+    /// bytes were handed out.
+    pub how: String,
+    /// When for the first time, to the second, RFC 3339.
+    pub at: String,
 }
 
 /// What one subscription got of an event.
@@ -202,6 +226,13 @@ impl Ops {
     pub fn serving(&self, roots: Roots) {
         // A second call changes nothing; there is one app to call it.
         let _ = self.0.served.set(Served { roots, since: self.0.seams.now() });
+    }
+
+    /// Where no server runs: what it would leave out, by the patterns of its configuration.
+    pub fn leaving_out(&self, patterns: &[String]) -> Result<(), OpsError> {
+        // A second call changes nothing; there is one command to call it.
+        let _ = self.0.ignore.set(Ignore::new(patterns)?);
+        Ok(())
     }
 
     /// How everything stands.
@@ -313,6 +344,8 @@ impl Ops {
                 gauges.scan_directories += status.scan.directories;
                 gauges.scan_files += status.scan.files;
                 gauges.scan_differing += status.scan.differing;
+                gauges.scan_expected += status.scan.expected.unwrap_or_default();
+                gauges.scan_throttled += status.scan.throttled;
             }
         }
         let metrics = self.0.journal.metrics();
@@ -338,8 +371,12 @@ impl Ops {
         let watched = self.0.served.get().and_then(|served| served.roots.of(&account.name));
         let view = watched.as_ref().and_then(|watched| watched.clone().ok());
         report.account = Some(account.name.clone());
-        report.ignored_by = view.as_ref().and_then(|view| view.ignored(&path));
+        report.ignored_by = match &view {
+            Some(view) => view.ignored(&path),
+            None => self.0.ignore.get().and_then(|ignore| ignore.rule(&path)),
+        };
         report.source = watched.as_ref().map(seen_how);
+        self.write_fetches().await;
         for event in self.0.store.file_events(account.id, path.clone(), EVENTS_SHOWN_MAX).await? {
             report.events.push(self.told(&event).await?);
         }
@@ -348,7 +385,7 @@ impl Ops {
         report.writers = now.writers;
         report.answer = match (report.events.first(), now.waiting) {
             (_, Some(waiting)) => settling(waiting, &report.writers),
-            (Some(event), None) => format!("{}: event {} of {}", event.kind, event.seq, event.recorded_at),
+            (Some(event), None) => told(event),
             (None, None) if report.ignored_by.is_some() => {
                 format!("its name is left out by the pattern `{}`", report.ignored_by.as_deref().unwrap_or_default())
             }
@@ -358,6 +395,24 @@ impl Ops {
             (None, None) => untold(now.lies, report.source.as_deref()),
         };
         Ok(report)
+    }
+
+    /// Who fetched the newest events of the file that lies, or last lay, at a path within an account's root: newest event
+    /// first, then first fetch first.
+    pub async fn fetches_of_file(
+        &self,
+        caller: &Caller,
+        account: &str,
+        path: FilePath,
+    ) -> Result<Vec<FetchReport>, OpsError> {
+        self.operator(caller)?;
+        self.write_fetches().await;
+        let mut fetches = Vec::new();
+        let account = self.account(account).await?.id;
+        for event in self.0.store.file_events(account, path, EVENTS_SHOWN_MAX).await? {
+            fetches.extend(self.fetches_of_event(&event).await?);
+        }
+        Ok(fetches)
     }
 
     fn operator(&self, caller: &Caller) -> Result<(), OpsError> {
@@ -429,7 +484,19 @@ impl Ops {
             recorded_at: event.recorded_at.to_string(),
             completeness: event.completeness.map(|proof| proof.as_str().to_owned()),
             sent,
+            fetched: self.fetches_of_event(event).await?,
         })
+    }
+
+    async fn fetches_of_event(&self, event: &Event) -> Result<Vec<FetchReport>, OpsError> {
+        let fetches = self.0.store.fetches_of(event.clone()).await?;
+        let report = |fetch: Fetched| FetchReport {
+            seq: event.seq.get(),
+            by: fetch.reader,
+            how: fetch.how,
+            at: fetch.at.to_string(),
+        };
+        Ok(fetches.into_iter().map(report).collect())
     }
 
     async fn sent(&self, subscription: &Subscription, event: &Event) -> Result<SentReport, OpsError> {
@@ -478,6 +545,8 @@ impl SourceReport {
             directories: scan.directories,
             files: scan.files,
             differing: scan.differing,
+            expected: scan.expected,
+            throttled_ms: u64::try_from(scan.throttled.as_millis()).unwrap_or(u64::MAX),
         };
         self.last_scan_at = status.last_scan_finished_at.map(|at| at.to_string());
         self.last_probe_at = status.last_probe_at.map(|at| at.to_string());
@@ -545,7 +614,20 @@ async fn look(view: Option<View>, path: FilePath) -> Now {
     looking.await.unwrap_or_else(|_| nothing())
 }
 
+<<<<<<< HEAD
 pub(super) fn settling(waiting: Waiting, writers: &[String]) -> String {
+=======
+fn told(event: &ToldReport) -> String {
+    let ToldReport { kind, seq, recorded_at, fetched, .. } = event;
+    let fetched = match fetched.first() {
+        Some(FetchReport { by, how, at, .. }) => format!("fetched first by {by} ({how}) at {at}"),
+        None => "not fetched so far".to_owned(),
+    };
+    format!("{kind}: event {seq} of {recorded_at}, {fetched}")
+}
+
+fn settling(waiting: Waiting, writers: &[String]) -> String {
+>>>>>>> main
     if !writers.is_empty() {
         return format!("it is being written by {}, and told when that is done", writers.join(", "));
     }

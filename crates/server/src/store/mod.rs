@@ -4,6 +4,7 @@
 //! every engine; `suite.rs` is the contract that each engine passes.
 
 mod crypt;
+pub mod fetches;
 mod history;
 mod pairing;
 mod sessions;

@@ -597,6 +597,45 @@ async fn writing_again_changes_what_was_given_and_keeps_the_rest() {
 }
 
 #[tokio::test]
+async fn who_fetched_an_event_is_known_with_the_first_time() {
+    use fetches::{Fetch, Fetched, FetchedFile, Part, Shown};
+    let bench = Bench::new().await;
+    bench.arrive(10, "/SEED/a").await;
+    bench.arrive(20, "/OTHER/b").await;
+    let events = bench.store.changes(ChangesOf::default(), Cursor::after(Seq::ZERO), 10).await.unwrap().events;
+    let of = async |event: usize| {
+        let fetches = bench.store.fetches_of(events[event].clone()).await.unwrap();
+        let line = |one: Fetched| format!("{} {} {}", one.at.as_millis() / 1000, one.reader, one.how);
+        fetches.into_iter().map(line).collect::<Vec<_>>()
+    };
+    let shown = |reader: &str, what, folders: Option<&str>, secs| {
+        let (reader, folders) = (reader.to_owned(), folders.map(|folder| vec![folder.to_owned()]));
+        Fetch::Shown(Shown { reader, what, account: Some(bench.account), folders, at: at(secs) })
+    };
+    let file = |event: usize, secs| {
+        let Event { account, file, recorded_at, .. } = events[event];
+        let reader = "application x".to_owned();
+        Fetch::File(FetchedFile { account, file, arrived_at: recorded_at, reader, how: "download", at: at(secs) })
+    };
+    assert_eq!(of(0).await, [""; 0]);
+    let (first, second) = (events[0].seq.get(), events[1].seq.get());
+    let fetches = vec![
+        shown("operator", Part::Changes(0, first), None, 30),
+        shown("operator", Part::Changes(0, second), None, 31),
+        shown("operator", Part::Changes(0, second), None, 32),
+        shown("application x", Part::Changes(0, second), Some("SEED"), 33),
+        shown("account test2", Part::Recent(15_000, 20_000), None, 34),
+        file(0, 35),
+        file(0, 36),
+    ];
+    bench.store.note_fetches(fetches).await.unwrap();
+    assert_eq!(of(0).await, ["30 operator changes", "33 application x changes", "35 application x download"]);
+    assert_eq!(of(1).await, ["31 operator changes", "34 account test2 recent"]);
+    bench.store.remove_account(bench.account).await.unwrap();
+    assert_eq!(of(0).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_root_stays_the_one_it_was_until_another_is_accepted() {
     let bench = Bench::new().await;
     let (store, account) = (&bench.store, bench.account);

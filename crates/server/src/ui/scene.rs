@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode, request};
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
 use filebell_core::path::FilePath;
 use filebell_core::secret::Secret;
@@ -118,6 +118,7 @@ impl Scene {
             customer_url: String::new(),
             customer_id: String::new(),
             customer_code: String::new(),
+            quota_bytes: None,
             managed: false,
         };
         self.ops.write_account(request).await.unwrap();
@@ -212,7 +213,7 @@ impl Browser {
         self.send(request, body.join("&").into()).await
     }
 
-    async fn send(&self, mut request: axum::http::request::Builder, body: Body) -> Answer {
+    async fn send(&self, mut request: request::Builder, body: Body) -> Answer {
         for (name, value) in &*self.cookies.lock().unwrap() {
             request = request.header("Cookie", format!("{name}={value}"));
         }

@@ -215,7 +215,7 @@ struct Rest {
     asked: Asked,
     since: TimestampSecs,
     writer: RecentWriter,
-    newest: TimestampSecs,
+    newest: StoredFile,
     last: StoredFile,
 }
 
@@ -226,13 +226,13 @@ impl Asked {
         let (Some(first), Some(last)) = (page.first(), page.last()) else {
             return Ok(RecentWriter::new(self.version, self.format, 0).finish().into());
         };
-        let (newest, last) = (first.arrived_at.to_secs(), last.clone());
+        let (newest, last) = (first.clone(), last.clone());
         let whole = page.len() < usize::try_from(PAGE_FILES).unwrap_or(usize::MAX);
         let count = if whole { page.len() } else { self.count(since).await?.max(page.len()) };
         let mut writer = RecentWriter::new(self.version, self.format, count);
         rows(&mut writer, &page);
         if whole {
-            self.shown(newest).await.map_err(|error| internal(&error))?;
+            self.shown(since, &newest).await.map_err(|error| internal(&error))?;
             return Ok(writer.finish().into());
         }
         let begin = writer.take();
@@ -255,8 +255,8 @@ impl Asked {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    async fn shown(&self, newest: TimestampSecs) -> Result<(), OpsError> {
-        if self.shown { self.ops.recent_shown(&self.caller, newest).await } else { Ok(()) }
+    async fn shown(&self, since: TimestampSecs, newest: &StoredFile) -> Result<(), OpsError> {
+        if self.shown { self.ops.recent_shown(&self.caller, since, newest).await } else { Ok(()) }
     }
 }
 
@@ -265,7 +265,7 @@ impl Rest {
     async fn next(mut self) -> Result<(Vec<u8>, Option<Self>), OpsError> {
         let page = self.asked.page(self.since, Some(&self.last)).await?;
         let Some(last) = page.last() else {
-            self.asked.shown(self.newest).await?;
+            self.asked.shown(self.since, &self.newest).await?;
             return Ok((self.writer.finish(), None));
         };
         rows(&mut self.writer, &page);
@@ -373,7 +373,7 @@ async fn quota(ops: &Ops, caller: &AccountCaller) -> Result<Node, OpsError> {
             };
             // Hundredths of a hundredth, rounded.
             let part =
-                (u128::from(usage.used) * 20_000).checked_div(u128::from(total)).map_or(0, |twice| (twice + 1) / 2);
+                (u128::from(usage.used) * 20_000).checked_div(u128::from(total)).map_or(0, |twice| twice.div_ceil(2));
             (int(free), int(total), Node::Hundredths(u64::try_from(part).unwrap_or(u64::MAX)), int(quota))
         }
         _ => (Node::Int(-3), Node::Int(-3), Node::Int(0), Node::Int(-3)),

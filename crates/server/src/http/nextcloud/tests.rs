@@ -75,7 +75,7 @@ impl House {
             };
             ops.write_account(account).await.unwrap();
         }
-        Self { router: router(ops.clone(), axum::Router::new()), ops, journal, dir }
+        Self { router: router(ops.clone(), Router::new()), ops, journal, dir }
     }
 
     /// Files that some source brought.

@@ -94,7 +94,7 @@ impl Scene {
         let journal = Journal::open(store.clone(), seams.clone(), Metrics::new());
         let admin = Some(Secret::new("operator"));
         let ops = Ops::with_sagex3(store, journal, seams, Url::parse(BASE).unwrap(), admin, settings);
-        let scene = Self { router: crate::http::router(ops.clone(), axum::Router::new()), ops, clock, dir };
+        let scene = Self { router: crate::http::router(ops.clone(), Router::new()), ops, clock, dir };
         scene.account("acme", CUSTOMER).await;
         scene.account("other", "https://x3.other.example").await;
         scene.application("ledger", CLIENT).await;

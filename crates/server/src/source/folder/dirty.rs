@@ -23,6 +23,11 @@ const CREATION_GRACE: Duration = Duration::from_millis(40);
 /// A vanished path waits this long, so that a move is seen as one.
 pub(super) const VANISH_GRACE: Duration = Duration::from_millis(200);
 
+/// So many paths that are due are looked at to see whether one of them was heard of.
+const LOOKED_AT_MAX: usize = 64;
+/// How often it is looked whether nothing waits any more.
+const CALM_LOOK: Duration = Duration::from_millis(2);
+
 /// How a path came to attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hint {
@@ -110,6 +115,8 @@ struct State {
     huge: BTreeMap<(Instant, u64), Arc<FilePath>>,
     /// Counts entries; the number of an entry tells which of two came first.
     serial: u64,
+    /// How many paths are in the quick worker's hand that not only a scan has found.
+    live_in_hand: usize,
     stopped: bool,
 }
 
@@ -123,7 +130,7 @@ struct Entry {
 #[derive(Clone, Copy)]
 enum Place {
     Queued { lane: Lane, due: Instant, order: u64 },
-    InHand { again: Option<Instant> },
+    InHand { again: Option<Instant>, live: bool },
 }
 
 impl Dirty {
@@ -171,7 +178,7 @@ impl Dirty {
             entry.dirt.note(hint, now);
             let pulls = !matches!(hint, Hint::Modified | Hint::Touched);
             match &mut entry.place {
-                Place::InHand { again } => *again = Some(again.map_or(due, |other| other.min(due))),
+                Place::InHand { again, .. } => *again = Some(again.map_or(due, |other| other.min(due))),
                 Place::Queued { lane, due: old, order } if pulls && due < *old => {
                     let (lane, old_key) = (*lane, (*old, *order));
                     *old = due;
@@ -238,9 +245,10 @@ impl Dirty {
     /// A path in hand was decided.
     pub(super) fn done(&self, path: &Arc<FilePath>) {
         let mut state = self.state();
+        state.out_of_hand(path);
         let Some(entry) = state.entries.get_mut(path) else { return };
         match entry.place {
-            Place::InHand { again: Some(due) } => {
+            Place::InHand { again: Some(due), .. } => {
                 entry.dirt.busy = 0;
                 let order = state.next_serial();
                 self.queue_again(&mut state, path, Lane::Quick, due, order, order);
@@ -255,9 +263,10 @@ impl Dirty {
     /// A path in hand could not be decided yet: it is due again in `delay`, or when a hint says so.
     pub(super) fn put_back(&self, taken: Taken, lane: Lane, delay: Duration) {
         let mut state = self.state();
+        state.out_of_hand(&taken.path);
         let Some(entry) = state.entries.get_mut(&taken.path) else { return };
         let mut due = Instant::now() + delay;
-        if let Place::InHand { again: Some(hinted) } = entry.place {
+        if let Place::InHand { again: Some(hinted), .. } = entry.place {
             due = due.min(hinted);
         }
         let serial = entry.serial;
@@ -316,6 +325,24 @@ impl Dirty {
         self.state().entries.values().any(|entry| entry.dirt.only_scanned)
     }
 
+    /// Whether something that not only a scan has found is due or in hand.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.state().is_pressed()
+    }
+
+    /// Waits until nothing presses any more, at the longest for `max`; answers how long.
+    pub(super) fn wait_calm(&self, max: Duration) -> Duration {
+        let mut state = self.state();
+        if !state.is_pressed() {
+            return Duration::ZERO;
+        }
+        let began = Instant::now();
+        while state.is_pressed() && !state.stopped && began.elapsed() < max {
+            state = wait_until(&self.fewer, state, Some(Instant::now() + CALM_LOOK));
+        }
+        began.elapsed()
+    }
+
     /// Waits until everything marked before this call was decided, or waits for its writer.
     pub(super) fn wait_decided(&self) {
         let mut state = self.state();
@@ -357,13 +384,31 @@ impl State {
         self.serial
     }
 
+    fn is_pressed(&self) -> bool {
+        let now = Instant::now();
+        let mut due = self.quick.range(..=(now, u64::MAX)).take(LOOKED_AT_MAX);
+        self.live_in_hand > 0
+            || due.any(|(_, path)| self.entries.get(path).is_some_and(|entry| !entry.dirt.only_scanned))
+    }
+
+    /// A path in hand comes out of it.
+    fn out_of_hand(&mut self, path: &FilePath) {
+        if let Some(Entry { place: Place::InHand { live, .. }, .. }) = self.entries.get_mut(path)
+            && std::mem::take(live)
+        {
+            self.live_in_hand = self.live_in_hand.saturating_sub(1);
+        }
+    }
+
     fn take(&mut self, lane: Lane, now: Instant, max: usize) -> Vec<Taken> {
         let mut taken = Vec::new();
         while taken.len() < max {
             let Some(first) = self.queue(lane).first_entry().filter(|first| first.key().0 <= now) else { break };
             let path = first.remove();
             if let Some(entry) = self.entries.get_mut(&path) {
-                entry.place = Place::InHand { again: None };
+                let live = lane == Lane::Quick && !entry.dirt.only_scanned;
+                self.live_in_hand += usize::from(live);
+                entry.place = Place::InHand { again: None, live };
                 // Kept in the entry too, so that what is in hand still counts as only scanned, or as busy.
                 let kept = Dirt { only_scanned: entry.dirt.only_scanned, busy: entry.dirt.busy, ..Dirt::default() };
                 let dirt = std::mem::replace(&mut entry.dirt, kept);
@@ -464,6 +509,26 @@ mod tests {
         assert!(dirty.mark(path("/b"), Hint::Closed));
         assert!(!dirty.mark(path("/c"), Hint::Closed));
         assert!(dirty.mark(path("/a"), Hint::Closed), "what is in it already can be marked again");
+    }
+
+    #[test]
+    fn a_scan_gives_way_to_what_was_heard_of_and_to_nothing_else() {
+        let patience = Duration::from_millis(20);
+        let dirty = Dirty::new(Duration::ZERO);
+        assert!(dirty.mark(path("/scanned"), Hint::Scanned));
+        assert!(dirty.mark(path("/not-yet-due"), Hint::Vanished));
+        assert_eq!(dirty.wait_calm(patience), Duration::ZERO);
+        assert!(dirty.mark(path("/closed"), Hint::Closed));
+        assert!(dirty.wait_calm(patience) >= patience, "and no longer");
+        let mut closed = taken(&dirty).remove(0);
+        assert!(dirty.is_pressed(), "it is in hand");
+        closed.dirt.busy = 1;
+        dirty.put_back(closed, Lane::Quick, Duration::from_secs(3600));
+        assert!(!dirty.is_pressed(), "its writer is waited for");
+        assert!(dirty.mark(path("/closed"), Hint::Closed));
+        let closed = dirty.take(Lane::Quick, 10).unwrap().into_iter().find(|one| *one.path == path("/closed"));
+        dirty.done(&closed.unwrap().path);
+        assert!(!dirty.is_pressed());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use filebell_core::event::StoredFile;
 use filebell_core::path::FilePath;
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use rustix::process::setpriority_process;
 use tokio::task::JoinHandle;
 
 use super::dir::Dir;
@@ -32,6 +33,14 @@ const MISSING_HELD_MAX: usize = 65_536;
 const OPEN_LEVELS_MAX: usize = 64;
 /// At most this many directories wait for a sweep; more make a scan.
 const SWEEPS_MAX: usize = 1024;
+/// So many of them, and no more, while something waits to be decided: one commit holds up the next.
+const BASELINE_ROWS_PRESSED: usize = 512;
+/// After so many names the walk looks whether something waits to be decided, and gives way.
+const NAMES_AT_ONCE: u32 = 256;
+/// And so long at most, so that it comes to its end whatever happens meanwhile.
+const GIVE_WAY_MAX: Duration = Duration::from_millis(20);
+/// How much the walk leaves the processor to others, setpriority(2).
+const NICE: i32 = 10;
 /// The shortest time between two walks of what is polled.
 const POLL_MIN: Duration = Duration::from_secs(1);
 /// A polled tree is walked at most one part in so many (and one) of the time.
@@ -117,8 +126,17 @@ impl Bell {
 
 /// Scans when asked, and in its time, until all stops.
 pub(super) fn run(shared: &Arc<Shared>) {
+    // Of this thread alone. A walk that is in nobody's way loses nothing.
+    let _ = setpriority_process(None, NICE);
     let now = Instant::now();
-    let mut timetable = Timetable { rescan: now + shared.config.rescan, poll: now, retry: None, first_done: false };
+    let mut timetable = Timetable {
+        rescan: now + shared.config.rescan,
+        poll: now,
+        retry: None,
+        first_done: false,
+        // What an interrupted first scan has written is no measure.
+        files: Some(shared.known.files).filter(|files| *files > 0 && !shared.known.interrupted),
+    };
     while let Some(asked) = shared.scan.wait(timetable.next(shared)) {
         for dir in &asked.sweeps {
             if let Err(error) = sweep(shared, dir) {
@@ -135,6 +153,8 @@ struct Timetable {
     poll: Instant,
     retry: Option<Instant>,
     first_done: bool,
+    /// How many files a walk over the whole tree is likely to see.
+    files: Option<u64>,
 }
 
 impl Timetable {
@@ -171,11 +191,12 @@ impl Timetable {
     fn scan(&mut self, shared: &Shared, below: Option<Dir>) {
         let started = Instant::now();
         let whole = below.is_none();
-        match Scan::run(shared, below) {
-            Ok(()) => {
+        match Scan::run(shared, below, self.files.filter(|_| whole)) {
+            Ok(files) => {
                 let rest = started.elapsed().saturating_mul(POLL_REST);
                 self.poll = Instant::now() + rest.max(shared.config.settle).max(POLL_MIN);
                 if whole {
+                    self.files = Some(files);
                     self.retry = None;
                     self.first_done = true;
                     self.rescan = Instant::now() + shared.config.rescan;
@@ -257,6 +278,8 @@ struct Scan<'a> {
     missing: Vec<FilePath>,
     baseline: Baseline<'a>,
     progress: ScanProgress,
+    /// Since it was last looked whether something waits.
+    names: u32,
 }
 
 /// A directory on the way down.
@@ -271,11 +294,13 @@ struct Level {
 }
 
 impl<'a> Scan<'a> {
-    fn run(shared: &'a Shared, below: Option<Dir>) -> Result<(), ScanError> {
+    /// Answers how many files there are; `expected` are likely.
+    fn run(shared: &'a Shared, below: Option<Dir>, expected: Option<u64>) -> Result<u64, ScanError> {
         let root = shared.root.open()?;
         let rows = Rows::new(below.as_ref().and_then(Dir::as_path));
-        let progress = ScanProgress { running: true, ..ScanProgress::default() };
-        let mut scan = Self { shared, root, rows, missing: Vec::new(), baseline: Baseline::new(shared), progress };
+        let progress = ScanProgress { running: true, expected, ..ScanProgress::default() };
+        let baseline = Baseline::new(shared);
+        let mut scan = Self { shared, root, rows, missing: Vec::new(), baseline, progress, names: 0 };
         if below.is_none() {
             shared.status.set(&shared.user, |conditions| conditions.unreadable = None);
         }
@@ -283,7 +308,17 @@ impl<'a> Scan<'a> {
         let answer = walked.and_then(|()| scan.baseline.finish()).and_then(|()| scan.mark_missing());
         scan.progress.running = false;
         shared.status.scan(scan.progress);
-        answer
+        answer.map(|()| scan.progress.files)
+    }
+
+    /// Lets what waits to be decided go first, now and then and for a short time.
+    fn give_way(&mut self) {
+        self.names += 1;
+        if self.names >= NAMES_AT_ONCE {
+            self.names = 0;
+            self.progress.throttled += self.shared.dirty.wait_calm(GIVE_WAY_MAX);
+            self.shared.status.scan(self.progress);
+        }
     }
 
     fn walk(&mut self, top: Dir) -> Result<(), ScanError> {
@@ -297,6 +332,7 @@ impl<'a> Scan<'a> {
         };
         let mut path = Vec::new();
         while let Some(level) = levels.last_mut() {
+            self.give_way();
             let Some(name) = level.names.get(level.next) else {
                 levels.pop();
                 continue;
@@ -476,7 +512,9 @@ impl<'a> Baseline<'a> {
 
     fn push(&mut self, seen: Seen) -> Result<(), ScanError> {
         self.seen.push(seen);
-        if self.seen.len() < BASELINE_ROWS { Ok(()) } else { self.write() }
+        let (count, dirty) = (self.seen.len(), &self.shared.dirty);
+        let is_full = count >= BASELINE_ROWS || count.is_multiple_of(BASELINE_ROWS_PRESSED) && dirty.is_pressed();
+        if is_full { self.write() } else { Ok(()) }
     }
 
     /// Begins to write what has gathered. What the watch has heard of meanwhile is the decider's: it may be news, such

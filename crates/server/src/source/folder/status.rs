@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use filebell_core::time::TimestampMs;
 
@@ -53,6 +54,10 @@ pub struct ScanProgress {
     pub files: u64,
     /// Files that differed from their rows, and rows without a file.
     pub differing: u64,
+    /// How many files are likely to be seen; `None` where nothing is known of that.
+    pub expected: Option<u64>,
+    /// How long it has given way to what waited to be decided.
+    pub throttled: Duration,
 }
 
 /// Everything that can be wrong, each told by the one that notices.

@@ -826,6 +826,31 @@ async fn after_any_turmoil_the_journal_says_what_is_there_without_a_scan() {
     }
 }
 
+/// A walk may find what lies in a directory before that is watched, and what goes again before it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_and_went_during_walks_leaves_nothing_behind() {
+    const ROUNDS: usize = 400;
+    let house = House::open().await;
+    std::thread::scope(|scope| {
+        let (root, shared) = (house.root.path(), &house.folder().shared);
+        let churning = scope.spawn(move || {
+            for round in 0..ROUNDS {
+                let directory = root.join(format!("d{}", round % 7));
+                fs::create_dir(&directory).unwrap();
+                (0..20).for_each(|at| fs::write(directory.join(at.to_string()), "x").unwrap());
+                fs::remove_dir_all(&directory).unwrap();
+            }
+        });
+        while !churning.is_finished() {
+            shared.scan.request();
+            shared.scan.wait_idle();
+        }
+    });
+    house.settled().await;
+    house.until("rest", |house| house.folder().status().dirty == 0).await;
+    assert_eq!(house.journal.files(house.account, None, None, 10).unwrap(), []);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_new_root_came_with_is_remembered_without_being_read() {
     let mut house = House::built(FolderConfig { existing: Existing::None, ..config() }).await;

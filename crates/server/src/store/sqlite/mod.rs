@@ -6,6 +6,7 @@
 
 mod directory;
 mod events;
+mod fetches;
 mod history;
 mod nextcloud;
 mod observe;
@@ -41,6 +42,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0009_pages.sql"),
     include_str!("../migrations/sqlite/0010_history.sql"),
     include_str!("../migrations/sqlite/0011_attempts.sql"),
+    include_str!("../migrations/sqlite/0012_fetches.sql"),
 ];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;

@@ -503,6 +503,8 @@ async fn refused(
                 None => refusal.message = "PUT is not allowed on non-files.".to_owned(),
             }
         }
+        // So the protocol layer calls a body that cannot be read to its end.
+        ("PUT", StatusCode::BAD_GATEWAY) => refusal = Refusal::bad_request("The upload broke off"),
         ("MKCOL", StatusCode::METHOD_NOT_ALLOWED) => {
             refusal.message = "The resource you tried to create already exists".to_owned();
         }
