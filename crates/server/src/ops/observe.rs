@@ -614,9 +614,6 @@ async fn look(view: Option<View>, path: FilePath) -> Now {
     looking.await.unwrap_or_else(|_| nothing())
 }
 
-<<<<<<< HEAD
-pub(super) fn settling(waiting: Waiting, writers: &[String]) -> String {
-=======
 fn told(event: &ToldReport) -> String {
     let ToldReport { kind, seq, recorded_at, fetched, .. } = event;
     let fetched = match fetched.first() {
@@ -626,8 +623,7 @@ fn told(event: &ToldReport) -> String {
     format!("{kind}: event {seq} of {recorded_at}, {fetched}")
 }
 
-fn settling(waiting: Waiting, writers: &[String]) -> String {
->>>>>>> main
+pub(super) fn settling(waiting: Waiting, writers: &[String]) -> String {
     if !writers.is_empty() {
         return format!("it is being written by {}, and told when that is done", writers.join(", "));
     }
