@@ -97,7 +97,7 @@ async fn durable(dir: &Path, count: u64, endpoints: u64) -> Result<(f64, f64)> {
         schedule: Schedule::new(Vec::new()),
         rings: Rings::new(Vec::new()),
     };
-    let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
+    let hints = Hints { wake: Arc::new(Notify::new()), changed };
     let public_url = "http://127.0.0.1:8080".parse()?;
     let dispatcher = Dispatcher::new(
         store.clone(),

@@ -136,7 +136,7 @@ impl App {
 
         let egress = Egress::new(config.egress, seams.clone())?;
         let (change, changed) = watch::channel(0);
-        let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
+        let hints = Hints { wake: Arc::new(Notify::new()), changed };
         let timeout = config.delivery.timeout;
         ops.posting(post_form(egress.clone(), timeout));
         ops.trying(send_trial(egress.clone(), public_url.to_string(), timeout));
@@ -213,9 +213,9 @@ pub(crate) fn post_form(egress: Egress, deadline: Duration) -> PostForm {
 
 /// Delivers tests by `egress`, each within `deadline`.
 pub(crate) fn send_trial(egress: Egress, public_url: String, deadline: Duration) -> SendTrial {
-    Box::new(move |subscription, about| {
+    Box::new(move |subscription, letter| {
         let (egress, public_url) = (egress.clone(), public_url.clone());
-        Box::pin(async move { egress.trial(&subscription, &about, &public_url, deadline).await })
+        Box::pin(async move { egress.trial(&subscription, &letter, &public_url, deadline).await })
     })
 }
 

@@ -59,7 +59,8 @@ const HEADERS_KEPT: [HeaderName; 6] =
     [CONTENT_TYPE, SERVER, VIA, RETRY_AFTER, WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")];
 /// so much each.
 const HEADER_BYTES_KEPT_MAX: usize = 200;
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("filebell/", env!("CARGO_PKG_VERSION")));
+const AGENT_TEXT: &str = concat!("filebell/", env!("CARGO_PKG_VERSION"));
+const AGENT: HeaderValue = HeaderValue::from_static(AGENT_TEXT);
 
 /// Why a connection was not made.
 #[derive(Debug, thiserror::Error)]
@@ -163,10 +164,15 @@ impl Egress {
                 builder.with_root_certificates(RootCertStore::empty())
             }
         };
-        let (policy, tls) = (Arc::new(policy), Arc::new(builder.with_no_client_auth()));
+        Ok(Self::with_tls(policy, seams, builder.with_no_client_auth()))
+    }
+
+    /// With these certificates.
+    pub(super) fn with_tls(policy: Policy, seams: Seams, tls: ClientConfig) -> Self {
+        let (policy, tls) = (Arc::new(policy), Arc::new(tls));
         let connector = Connector { policy: policy.clone(), notes: None };
         let client = client(Timed(HttpsConnector::from((connector, tls.clone()))));
-        Ok(Self { client, policy, tls, seams })
+        Self { client, policy, tls, seams }
     }
 
     /// Posts a request and waits for the answer, until `deadline` at most: resolution, connection, TLS, head and body
@@ -253,6 +259,31 @@ fn to_http(endpoint: &EndpointUrl, request: SignedRequest) -> Result<Request<Ful
         headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::try_from(value)?);
     }
     Ok(posted)
+}
+
+/// The request line and the headers as they go over the wire, but for what a query carries.
+pub(super) fn head(endpoint: &EndpointUrl, request: &SignedRequest) -> String {
+    let url = endpoint.url();
+    let names: Vec<String> = url.query_pairs().map(|(name, _)| format!("{name}=***")).collect();
+    let query = if names.is_empty() { String::new() } else { format!("?{}", names.join("&")) };
+    let host = url.host_str().unwrap_or_default();
+    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let mut head = format!("POST {}{query} HTTP/1.1\n", url.path());
+    let agent = ("user-agent", AGENT_TEXT);
+    let length = request.body.len().to_string();
+    let signed = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    for (name, value) in [agent].into_iter().chain(signed).chain([("host", &*host), ("content-length", &*length)]) {
+        head.extend([&*title_case(name), ": ", value, "\n"]);
+    }
+    head
+}
+
+/// As header names are written on HTTP/1.1.
+fn title_case(name: &str) -> String {
+    let mut first = true;
+    let mut title =
+        |c: char| if std::mem::replace(&mut first, c == '-') { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+    name.chars().map(&mut title).collect()
 }
 
 /// Reads an answer to its end if that comes soon enough, else hangs up; answers its beginning.

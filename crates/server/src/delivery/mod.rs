@@ -17,4 +17,5 @@ mod trial;
 pub use address::{Policy, Verdict, judge};
 pub use dispatcher::{DeliveryConfig, Dispatcher, Hints};
 pub use egress::{Egress, EgressError, Exchange};
-pub use trial::{About, StepName, Trial, TrialStep};
+pub use letter::{Letter, Shown};
+pub use trial::{StepName, Trial, TrialStep};

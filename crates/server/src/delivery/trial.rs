@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use filebell_core::id::{Cursor, NotificationId};
 use filebell_core::retry::Outcome;
 use filebell_core::subscription::Subscription;
-use filebell_core::time::{TimestampMs, TimestampSecs};
 use filebell_core::wire::SignedRequest;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
@@ -17,21 +15,8 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::egress::{Connector, Egress, EgressError, Exchange, client, reason};
-use super::letter;
+use super::letter::{Letter, sign};
 use super::opening::Opened;
-
-/// What a test delivery tells: that nothing is new, in the form of a notification.
-#[derive(Debug, Clone, Copy)]
-pub struct About {
-    /// A fresh id, of no notification.
-    pub id: NotificationId,
-    /// The position of the newest event: nothing comes after it.
-    pub at: Cursor,
-    /// What `since` of the Nextcloud protocol says.
-    pub since: TimestampSecs,
-    /// When it is made.
-    pub now: TimestampMs,
-}
 
 /// A test delivery and what came of it.
 #[derive(Debug, Clone)]
@@ -161,11 +146,11 @@ const TLS_REMEDY: &str = "The certificate must be valid now, made for this host,
 const SLOW_REMEDY: &str = "A receiver answers at once, and does its work afterwards.";
 
 impl Egress {
-    /// Delivers a test to a subscription's endpoint, and says how far it came.
-    pub async fn trial(&self, subscription: &Subscription, about: &About, base: &str, deadline: Duration) -> Trial {
-        let body = letter::trial_body(about, subscription, base);
+    /// Delivers a letter of no notification to a subscription's endpoint, and says how far it came.
+    pub async fn trial(&self, subscription: &Subscription, letter: &Letter, base: &str, deadline: Duration) -> Trial {
+        let body = letter.body(subscription, base);
         let url = subscription.endpoint.to_string();
-        let sent = match letter::sign(body.clone(), about.id, subscription, about.now) {
+        let sent = match sign(body.clone(), letter.notification, subscription, letter.created_at) {
             Ok(sent) => sent,
             Err(error) => {
                 let remedy = Some("Give the subscription a new key.".to_owned());

@@ -5,8 +5,10 @@
 mod admin;
 mod applications;
 mod dav;
+mod deliveries;
 mod emit;
 mod fetches;
+mod files;
 mod ingestion;
 mod keys;
 mod observe;
@@ -39,7 +41,9 @@ pub use admin::{
     SubscriptionRequest, check_name, generate_admin_token, generate_key,
 };
 pub use dav::Entry;
+pub use deliveries::{AttemptShown, Deliveries, Delivery, Replay, ReplayPlan, Search};
 pub use emit::Emitted;
+pub use files::{FileLife, FileSearch, Files, Life, Telling};
 pub use ingestion::Ingesting;
 pub use observe::{
     FetchReport, ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport,
@@ -63,7 +67,10 @@ use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
 use crate::source::folder::Ignore;
 /// What the doors show of the store; its verbs stay behind this room.
-pub use crate::store::{Account, AppPassword, Application, Grant, IngestionStatus};
+pub use crate::store::{
+    Account, AppPassword, Application, Attempt, Covered, FilePosition, Grant, IngestionStatus, Listed, Notification,
+    NotificationState, Position, Replayed,
+};
 use crate::store::{Store, StoreError};
 use passwords::Passwords;
 use throttle::Throttle;

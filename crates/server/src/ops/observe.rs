@@ -488,7 +488,7 @@ impl Ops {
         })
     }
 
-    async fn fetches_of_event(&self, event: &Event) -> Result<Vec<FetchReport>, OpsError> {
+    pub(super) async fn fetches_of_event(&self, event: &Event) -> Result<Vec<FetchReport>, OpsError> {
         let fetches = self.0.store.fetches_of(event.clone()).await?;
         let report = |fetch: Fetched| FetchReport {
             seq: event.seq.get(),

@@ -3,18 +3,19 @@
 use std::pin::Pin;
 
 use filebell_core::id::NotificationId;
+use filebell_core::plan::Mark;
 use filebell_core::subscription::{ProtocolKind, Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampSecs;
 
 use super::admin::random_uuid;
 use super::{Caller, Ops, OpsError};
-use crate::delivery::{About, Trial};
+use crate::delivery::{Letter, Trial};
 
 /// Test deliveries under way at once; each takes as long as its receiver, up to `delivery.timeout`.
 pub(super) const TRIALS_AT_ONCE: usize = 4;
 
 /// Delivers a test.
-pub type SendTrial = Box<dyn Fn(Subscription, About) -> Sending + Send + Sync>;
+pub type SendTrial = Box<dyn Fn(Subscription, Letter) -> Sending + Send + Sync>;
 type Sending = Pin<Box<dyn Future<Output = Trial> + Send>>;
 
 impl Ops {
@@ -48,8 +49,9 @@ impl Ops {
             ProtocolKind::Nextcloud => self.0.store.shown_until(subscription.id).await?,
             ProtocolKind::SageX3 | ProtocolKind::Standard => TimestampSecs::from_secs(0),
         };
-        let (at, now) = (self.0.store.newest().await?, self.0.seams.now());
-        let about = About { id: NotificationId::new(random_uuid()?), at, since, now };
-        Ok(send(subscription, about).await)
+        // It covers nothing: what comes after the newest event up to the newest event.
+        let newest = Mark { seq: self.0.store.newest().await?.seq(), ordinal: 0 };
+        let (notification, created_at) = (NotificationId::new(random_uuid()?), self.0.seams.now());
+        Ok(send(subscription, Letter { notification, after: newest, last: newest, created_at, since }).await)
     }
 }

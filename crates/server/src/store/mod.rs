@@ -4,7 +4,9 @@
 //! every engine; `suite.rs` is the contract that each engine passes.
 
 mod crypt;
+mod deliveries;
 pub mod fetches;
+mod files;
 mod history;
 mod pairing;
 mod sessions;
@@ -28,8 +30,11 @@ use filebell_core::root::{KnownRoot, RootIdentity};
 use filebell_core::secret::Secret;
 use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::{TimestampMs, TimestampSecs};
+use tokio::sync::watch;
 
 pub use crypt::{KeyError, StoreKey};
+pub use deliveries::{Covered, Full, Listed, Listing, Position, Replayed, Wanted};
+pub use files::{FilePage, FilePosition, FilesWanted, KnownFile, NotAFilePosition};
 pub use history::{Counts, Pace, Span};
 pub use pairing::{
     Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,
@@ -237,6 +242,26 @@ pub struct Property {
 /// The name of the subscription that an account's own connection is.
 pub fn connection_name(account: &str) -> String {
     format!("nextcloud/{account}")
+}
+
+/// What is committed in groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Arrivals, with what is owed for them.
+    Arrivals,
+    /// Ended attempts, with what follows from them.
+    Attempts,
+}
+
+/// Rows of a kind that were committed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// Which.
+    pub of: Rows,
+    /// How many.
+    pub rows: usize,
+    /// How long the commit took, with all else that was in it.
+    pub took: Duration,
 }
 
 /// What became of one arrival.
@@ -563,14 +588,46 @@ impl Store {
     // --- files and the journal
 
     /// Judges arrivals in order, and writes the events, the files' rows and what every matching subscription is
-    /// owed, in one commit. The answers stand in the order of the arrivals.
-    pub async fn record(
+    /// owed, in one commit. The answers stand in the order of the arrivals. What is asked for first is recorded first,
+    /// whenever it is awaited.
+    pub fn record(
         &self,
         arrivals: Vec<Arrival>,
         now: TimestampMs,
         ids: FreshIds,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        dispatch!(self, record(arrivals, now, ids))
+    ) -> impl Future<Output = Result<Vec<Recorded>, StoreError>> + use<> {
+        match self {
+            Self::Sqlite(engine) => engine.record(arrivals, now, ids),
+        }
+    }
+
+    /// As [`Store::record`], for threads of their own, which it saves two changes of thread: what it answers with writes
+    /// or waits when it is called.
+    pub fn record_here(
+        &self,
+        arrivals: Vec<Arrival>,
+        now: TimestampMs,
+        ids: FreshIds,
+    ) -> impl FnOnce() -> Result<Vec<Recorded>, StoreError> + use<> {
+        match self {
+            Self::Sqlite(engine) => engine.record_here(arrivals, now, ids),
+        }
+    }
+
+    /// Changes whenever events were recorded, or something was made due. A hint: it carries no data, and may come for
+    /// nothing.
+    pub fn advanced(&self) -> watch::Receiver<u64> {
+        match self {
+            Self::Sqlite(engine) => engine.advanced(),
+        }
+    }
+
+    /// Lets `observer` know of every group of rows that is on disk, on the thread that wrote it. The first who asks is
+    /// the one.
+    pub fn observe(&self, observer: impl Fn(Group) + Send + Sync + 'static) {
+        match self {
+            Self::Sqlite(engine) => engine.observe(observer),
+        }
     }
 
     /// The file at a path.
@@ -579,7 +636,8 @@ impl Store {
     }
 
     /// Writes rows without a version for files that were in a new root before, where there are no rows yet. Tells
-    /// nobody.
+    /// nobody. Durable when something after it is, such as [`Store::set_baseline_done`]: what a crash takes back is
+    /// found by the next first scan.
     pub async fn remember(
         &self,
         account: AccountId,
@@ -808,9 +866,10 @@ impl Store {
 
     // --- what is owed
 
-    /// Takes the subscriptions that `record` has made something due for since the last call. Only a shortcut: all that
-    /// is due is found by [`Store::due`], and of these nothing may be due any more.
-    pub fn just_due(&self) -> Vec<SubscriptionId> {
+    /// Takes the subscriptions for which something was made due, or found to be due later, since the last call, each
+    /// with the time. Only a shortcut: all that is due is found by [`Store::due`], and of these nothing may be due any
+    /// more.
+    pub fn just_due(&self) -> Vec<(SubscriptionId, TimestampMs)> {
         match self {
             Self::Sqlite(engine) => engine.just_due(),
         }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::*;
 
+mod deliveries;
 mod pairing;
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -281,7 +282,7 @@ async fn who_was_made_due_is_said_once() {
     let subscription = bench.per_event().await;
     assert_eq!(bench.store.just_due(), []);
     bench.arrive(1, "/a").await;
-    assert_eq!(bench.store.just_due(), [subscription]);
+    assert_eq!(bench.store.just_due(), [(subscription, at(1))]);
     assert_eq!(bench.store.just_due(), []);
     assert_eq!(bench.claim(1, subscription).await.len(), 1, "it is due all the same");
 }

@@ -37,12 +37,16 @@ pub(super) struct Link {
 }
 
 const OPERATOR_LINKS: &[(&str, &str)] = &[
+    ("/deliveries", "Deliveries"),
+    ("/files", "Files"),
     ("/subscriptions", "Subscriptions"),
     ("/applications", "Applications"),
     ("/accounts", "Accounts"),
     ("/api", "API"),
 ];
 const ACCOUNT_LINKS: &[(&str, &str)] = &[
+    ("/deliveries", "Deliveries"),
+    ("/files", "Files"),
     ("/settings/user/file_upload_notification", "Connection"),
     ("/applications", "Applications"),
     ("/passwords", "Passwords"),

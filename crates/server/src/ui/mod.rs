@@ -5,6 +5,8 @@ mod api;
 mod applications;
 mod assets;
 mod connection;
+mod deliveries;
+mod files;
 mod form;
 mod frame;
 mod list;
@@ -39,6 +41,8 @@ pub fn router(ops: &Ops) -> Router<Ops> {
         .merge(subscriptions::router())
         .merge(accounts::router())
         .merge(api::router())
+        .merge(deliveries::router())
+        .merge(files::router())
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(ops.clone(), frame::show_refusals))
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod applications;
 mod changes;
 mod emit;
+mod notifications;
 mod observe;
 pub(super) mod openapi;
 mod subscriptions;
@@ -28,6 +29,7 @@ pub(super) fn router() -> Router<Ops> {
         .route("/api/openapi.json", get(openapi::document))
         .merge(accounts::router())
         .merge(applications::router())
+        .merge(notifications::router())
         .merge(subscriptions::router())
 }
 

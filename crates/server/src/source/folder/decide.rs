@@ -363,7 +363,7 @@ impl Decider<'_> {
             return;
         }
         let (taken, arrivals): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
-        match self.shared.runtime.block_on(self.shared.journal.record(arrivals)) {
+        match self.shared.journal.record_here(arrivals) {
             Ok(_) => {
                 let scanned = taken.iter().filter(|taken| taken.dirt.only_scanned).count();
                 let metrics = self.shared.journal.metrics();

@@ -62,7 +62,7 @@ impl SqliteStore {
                  WHERE account = ?1 AND protocol = 'nextcloud' AND since_secs < ?2",
                 params![account.get(), newest.as_secs()],
             )?;
-            owed::end_rings(transaction, state.leases, account)
+            owed::end_rings(transaction, state, account)
         })
         .await
     }

@@ -3,11 +3,10 @@
 use filebell_core::event::Event;
 use filebell_core::id::{AccountId, FileId, Seq, SubscriptionId};
 use filebell_core::path::FilePath;
-use filebell_core::retry::Step;
 use filebell_core::time::TimestampMs;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, params};
 
-use super::super::{Notification, Settlement, Standing, StoreError};
+use super::super::{Notification, Standing, StoreError};
 use super::SqliteStore;
 use super::rows::{EVENT_COLUMNS, NOTIFICATION_COLUMNS, event, notification, unsigned};
 
@@ -100,37 +99,4 @@ impl SqliteStore {
         })
         .await
     }
-}
-
-/// Keeps the newest good and the newest bad end of a batch of attempts, once for each subscription.
-pub(super) fn note_attempts(
-    transaction: &Transaction<'_>,
-    settlements: &[Settlement],
-    held: &[bool],
-) -> Result<(), StoreError> {
-    let mut newest = std::collections::BTreeMap::new();
-    for (one, held) in settlements.iter().zip(held) {
-        if *held {
-            newest.insert((one.claimed.subscription, one.step == Step::Delivered), &one.attempt);
-        }
-    }
-    for ((subscription, delivered), attempt) in newest {
-        let ended_at = attempt.started_at.after(attempt.took).as_millis();
-        if delivered {
-            transaction
-                .prepare_cached("UPDATE tally SET last_success_at = ?2 WHERE subscription = ?1")?
-                .execute(params![subscription.get(), ended_at])?;
-        } else {
-            let why = match (&attempt.detail, attempt.status) {
-                (Some(detail), Some(status)) => format!("{status}: {detail}"),
-                (Some(detail), None) => detail.clone(),
-                (None, Some(status)) => status.to_string(),
-                (None, None) => String::new(),
-            };
-            transaction
-                .prepare_cached("UPDATE tally SET last_failure_at = ?2, last_failure = ?3 WHERE subscription = ?1")?
-                .execute(params![subscription.get(), ended_at, why])?;
-        }
-    }
-    Ok(())
 }

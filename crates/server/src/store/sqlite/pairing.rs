@@ -236,6 +236,11 @@ impl SqliteStore {
                 both,
             )?;
             transaction.execute(
+                "UPDATE tally SET pending = 0, dead = 0
+                 WHERE subscription IN (SELECT id FROM subscription WHERE consent = ?1)",
+                [grant.get()],
+            )?;
+            transaction.execute(
                 "UPDATE subscription SET status = 'revoked', status_reason = 'the grant was taken back'
                  WHERE consent = ?1",
                 [grant.get()],
