@@ -33,7 +33,6 @@ use filebell_core::filter::FilterError;
 use filebell_core::id::{AccountId, ApplicationId};
 use filebell_core::path::FilePathError;
 use filebell_core::secret::Secret;
-use filebell_core::time::TimestampMs;
 use url::Url;
 
 pub use admin::{
@@ -280,11 +279,6 @@ impl Ops {
     /// The base of every URL handed out, without a slash at its end.
     pub fn public_url(&self) -> &str {
         self.0.public_url.as_str().trim_end_matches('/')
-    }
-
-    /// What time it is.
-    pub fn now(&self) -> TimestampMs {
-        self.0.seams.now()
     }
 
     /// The account with this name and password, which may be one of its app passwords. `from` is the caller's

@@ -189,9 +189,9 @@ fn replay_one(
         })
         .optional()?;
     let Some((word, subscription, last_sent_at, interval)) = found else { return Ok(false) };
-    if !NotificationState::from_word(&word).is_some_and(can_be_replayed) {
+    let Some(before) = NotificationState::from_word(&word).filter(|state| can_be_replayed(*state)) else {
         return Ok(false);
-    }
+    };
     let due_at = match owed::cadence_of(transaction, state, subscription)? {
         Cadence::PerEvent => now.as_millis(),
         Cadence::Coalesced { .. } if is_pending(transaction, subscription)? => return Ok(false),
@@ -207,6 +207,7 @@ fn replay_one(
                  due_at = ?2, settled_at = NULL, consumed_at = NULL, sealed = 1 WHERE id = ?1",
         )?
         .execute(params![id.uuid().as_bytes(), due_at])?;
+    state.tally.went(subscription, before, NotificationState::Pending, 1);
     owed::made_due(state.leases, subscription, TimestampMs::from_millis(due_at));
     Ok(true)
 }

@@ -179,6 +179,11 @@ async fn what_ended_is_told_again_under_its_id_and_keeps_its_attempts() {
     assert_eq!((plan.len(), next), (2, None), "what waits is left alone");
     assert!(plan.iter().all(|(id, _)| ids[..2].contains(id)));
     assert_eq!(bench.store.replay(ids.clone(), at(5)).await.unwrap(), Replayed { due: 2, left: 1 });
+    let standing = |standings: Vec<Standing>| {
+        let one = standings.into_iter().find(|one| one.subscription == each).unwrap();
+        (one.pending, one.delivered, one.dead)
+    };
+    assert_eq!(standing(bench.store.standings().await.unwrap()), (3, 0, 0));
     let again = bench.claim(5, each).await;
     assert_eq!(again.len(), 2);
     for one in &again {
@@ -187,6 +192,7 @@ async fn what_ended_is_told_again_under_its_id_and_keeps_its_attempts() {
         let numbers: Vec<u32> = full.attempts.iter().map(|(number, ..)| *number).collect();
         assert_eq!((full.notification.state, numbers), (NotificationState::Delivered, vec![1, 2]));
     }
+    assert_eq!(standing(bench.store.standings().await.unwrap()), (1, 2, 0));
     let missing = NotificationId::new(Uuid::from_u128(1));
     assert_eq!(bench.store.replay(vec![missing], at(7)).await.unwrap(), Replayed { due: 0, left: 1 });
 }
