@@ -185,6 +185,8 @@ pub struct Grant {
     pub folders: Vec<String>,
     /// What it may do, such as `api.dataDelivery`.
     pub scopes: Vec<String>,
+    /// Since when it holds.
+    pub granted_at: TimestampMs,
 }
 
 /// A subscription to be written; matched by name.
@@ -714,6 +716,11 @@ impl Store {
     /// its next notifications. Never goes back. What it was told and has now been shown is not rung again.
     pub async fn acknowledge_recent(&self, account: AccountId, newest: TimestampSecs) -> Result<(), StoreError> {
         dispatch!(self, acknowledge_recent(account, newest))
+    }
+
+    /// Up to when the consumer of a Nextcloud subscription was shown everything.
+    pub async fn shown_until(&self, subscription: SubscriptionId) -> Result<TimestampSecs, StoreError> {
+        dispatch!(self, shown_until(subscription))
     }
 
     /// The size of all files of an account, and how much it may be. Costs the same however many there are.
