@@ -138,7 +138,7 @@ struct LifeRow {
 
 struct FetchedRow {
     by: String,
-    how: &'static str,
+    how: String,
     at: Option<At>,
 }
 

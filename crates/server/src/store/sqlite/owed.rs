@@ -447,7 +447,7 @@ pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Attempt> 
 pub(super) fn made_due(leases: &Mutex<Leases>, subscription: SubscriptionId, due_at: TimestampMs) {
     let mut leases = lock(leases);
     leases.pull_back(subscription, due_at);
-    leases.just_due.insert(subscription);
+    leases.note_due(subscription, due_at);
 }
 
 /// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
