@@ -16,6 +16,7 @@ mod crash;
 mod hostile;
 mod house;
 mod observe;
+mod pages;
 mod promise;
 mod readme;
 mod receiver;
