@@ -6,6 +6,7 @@ mod address;
 mod breaker;
 mod dispatcher;
 mod egress;
+mod feed;
 mod lane;
 mod letter;
 mod settler;
@@ -13,5 +14,6 @@ mod settler;
 mod tests;
 
 pub use address::{Policy, Verdict, judge};
-pub use dispatcher::{DeliveryConfig, Dispatcher, Hints};
+pub use dispatcher::{DeliveryConfig, Dispatcher, Hints, Onlookers};
 pub use egress::{Egress, EgressError, Exchange};
+pub use feed::{Ended, Feed, Since};

@@ -5,9 +5,13 @@
 mod admin;
 mod applications;
 mod dav;
+mod health;
+mod history;
 mod ingestion;
 mod keys;
+mod live;
 mod observe;
+mod overview;
 mod pairing;
 mod passwords;
 mod pull;
@@ -34,11 +38,15 @@ pub use admin::{
     generate_admin_token, generate_key,
 };
 pub use dav::Entry;
+pub use health::{Examine, Finding, HealthReport};
+pub use history::{Point, PointPace, Reach};
 pub use ingestion::Ingesting;
+pub use live::{Ended, Happening, Live, LiveKind, LiveRequest, Newest, Position, Told};
 pub use observe::{
     ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
     ToldReport, WhyReport,
 };
+pub use overview::{Overview, Watches};
 pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 pub use sagex3::{Download, SageX3Settings};
@@ -52,7 +60,7 @@ use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
 /// What the doors show of the store; its verbs stay behind this room.
 pub use crate::store::{Account, AppPassword, Application, Grant, IngestionStatus};
-use crate::store::{Store, StoreError};
+use crate::store::{Pace, Store, StoreError};
 use passwords::Passwords;
 use throttle::Throttle;
 
@@ -153,6 +161,9 @@ pub enum OpsError {
     /// A token could not be signed.
     #[error("the tokens could not be signed")]
     Signing(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// As many listen as may.
+    #[error("too many listen to the stream; end one, or try again later")]
+    TooManyListeners,
     /// The application has asked as often as it may today.
     #[error("the quota of today is used up; it begins anew in {0:?}")]
     Quota(std::time::Duration),
@@ -188,6 +199,10 @@ struct Inner {
     served: OnceLock<observe::Served>,
     /// The same.
     post_form: OnceLock<PostForm>,
+    /// What had been counted when it was last written down.
+    sampled: Mutex<Pace>,
+    health: health::Health,
+    listeners: live::Listeners,
 }
 
 /// Who is who, as of one revision of the store.
@@ -229,6 +244,9 @@ impl Ops {
             quota: sagex3::Quota::default(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
+            sampled: Mutex::default(),
+            health: health::Health::default(),
+            listeners: live::Listeners::default(),
         }))
     }
 

@@ -315,7 +315,7 @@ impl Ops {
         Ok(self.0.store.changes(of, after, 1).await?.events.pop())
     }
 
-    async fn changes_of(&self, caller: &Caller, account: Option<&str>) -> Result<ChangesOf, OpsError> {
+    pub(super) async fn changes_of(&self, caller: &Caller, account: Option<&str>) -> Result<ChangesOf, OpsError> {
         match caller {
             Caller::Operator => {
                 let account = match account {

@@ -218,7 +218,7 @@ pub(super) fn told(error: &OpsError) -> (StatusCode, String) {
     let status = match error {
         OpsError::NotFound(_) => S::NOT_FOUND,
         OpsError::NotGranted(_) | OpsError::Credentials => S::FORBIDDEN,
-        OpsError::Throttled | OpsError::Quota(_) => S::TOO_MANY_REQUESTS,
+        OpsError::Throttled | OpsError::TooManyListeners | OpsError::Quota(_) => S::TOO_MANY_REQUESTS,
         OpsError::Exists(_) | OpsError::Managed(_) => S::CONFLICT,
         OpsError::Store(_)
         | OpsError::Journal(_)

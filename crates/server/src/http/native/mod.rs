@@ -3,6 +3,7 @@
 mod applications;
 mod changes;
 mod observe;
+mod stream;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -14,6 +15,7 @@ pub(super) fn router() -> Router<Ops> {
         .route("/api/v1/changes", get(changes::changes))
         .route("/api/v1/scan", post(observe::scan))
         .route("/api/v1/status", get(observe::status))
+        .route("/api/v1/stream", get(stream::stream))
         .route("/api/v1/why", get(observe::why))
         .merge(applications::router())
 }

@@ -1,13 +1,15 @@
 //! How things stand, for whoever asks: nothing here counts rows.
 
+use std::time::Duration;
+
 use filebell_core::event::Event;
-use filebell_core::id::{AccountId, FileId, Seq, SubscriptionId};
+use filebell_core::id::{AccountId, FileId, NotificationId, Seq, SubscriptionId};
 use filebell_core::path::FilePath;
 use filebell_core::retry::Step;
 use filebell_core::time::TimestampMs;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::super::{Notification, Settlement, Standing, StoreError};
+use super::super::{Attempt, Notification, Settlement, Standing, StoreError};
 use super::SqliteStore;
 use super::rows::{EVENT_COLUMNS, NOTIFICATION_COLUMNS, event, notification, unsigned};
 
@@ -81,6 +83,51 @@ impl SqliteStore {
         .await
     }
 
+    pub(in crate::store) async fn newest_events(
+        &self,
+        account: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.read(move |connection, _| {
+            let which = if account.is_some() { "account = ?1" } else { "?1 IS NULL" };
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {EVENT_COLUMNS} FROM event WHERE {which} ORDER BY seq DESC LIMIT ?2"
+            ))?;
+            let of = params![account.map(AccountId::get), limit];
+            select.query_map(of, |row| Ok(event(row)))?.map(|row| row?).collect()
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn newest_notifications(
+        &self,
+        of: Option<Vec<SubscriptionId>>,
+        limit: u32,
+    ) -> Result<Vec<(Notification, Option<Attempt>)>, StoreError> {
+        self.read(move |connection, _| {
+            let mut newest = match of {
+                None => {
+                    // By their ids, which are made in the order of time.
+                    let mut select = connection.prepare_cached(&format!(
+                        "SELECT {NOTIFICATION_COLUMNS} FROM notification ORDER BY id DESC LIMIT ?1"
+                    ))?;
+                    select.query_map([limit], |row| Ok(notification(row)))?.map(|row| row?).collect::<Result<_, _>>()?
+                }
+                Some(of) => newest_of(connection, &of, limit)?,
+            };
+            newest.sort_unstable_by_key(|one| std::cmp::Reverse(one.id));
+            newest.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            newest
+                .into_iter()
+                .map(|one| {
+                    let attempt = last_attempt(connection, one.id)?;
+                    Ok((one, attempt))
+                })
+                .collect()
+        })
+        .await
+    }
+
     pub(in crate::store) async fn covering(
         &self,
         subscription: SubscriptionId,
@@ -100,6 +147,34 @@ impl SqliteStore {
         })
         .await
     }
+}
+
+fn newest_of(connection: &Connection, of: &[SubscriptionId], limit: u32) -> Result<Vec<Notification>, StoreError> {
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT {NOTIFICATION_COLUMNS} FROM notification WHERE subscription = ?1 ORDER BY last_seq DESC LIMIT ?2"
+    ))?;
+    let mut newest = Vec::new();
+    for subscription in of {
+        for row in select.query_map(params![subscription.get(), limit], |row| Ok(notification(row)))? {
+            newest.push(row??);
+        }
+    }
+    Ok(newest)
+}
+
+fn last_attempt(connection: &Connection, id: NotificationId) -> Result<Option<Attempt>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT started_at, took_ms, status, detail FROM attempt WHERE notification = ?1 ORDER BY number DESC LIMIT 1",
+    )?;
+    let attempt = select.query_row([id.uuid().as_bytes()], |row| {
+        Ok(Attempt {
+            started_at: TimestampMs::from_millis(row.get(0)?),
+            took: Duration::from_millis(unsigned(row.get(1)?)),
+            status: row.get(2)?,
+            detail: row.get(3)?,
+        })
+    });
+    Ok(attempt.optional()?)
 }
 
 /// Keeps the newest good and the newest bad end of a batch of attempts, once for each subscription.
