@@ -219,6 +219,14 @@ impl Ops {
         Ok(Newest { position, arrivals, deliveries })
     }
 
+    /// The names of the subscriptions that a caller may listen to.
+    pub async fn subscription_names(&self, caller: &Caller) -> Result<Vec<String>, OpsError> {
+        let of = self.changes_of(caller, None).await?.account;
+        let all = self.subscriptions().await?.into_iter();
+        let own = all.filter(|one| of.is_none_or(|account| account == one.account) && may_see(caller, one));
+        Ok(own.map(|one| one.name).collect())
+    }
+
     fn ended(&self) -> Result<Feed, OpsError> {
         let served = self.0.served.get().ok_or_else(|| OpsError::NotFound("running server".to_owned()))?;
         Ok(served.feed().clone())

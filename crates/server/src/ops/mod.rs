@@ -38,7 +38,7 @@ pub use admin::{
     generate_admin_token, generate_key,
 };
 pub use dav::Entry;
-pub use health::{Examine, Finding, HealthReport};
+pub use health::{Examine, Examining, Finding, HealthReport};
 pub use history::{Point, PointPace, Reach};
 pub use ingestion::Ingesting;
 pub use live::{Ended, Happening, Live, LiveKind, LiveRequest, Newest, Position, Told};

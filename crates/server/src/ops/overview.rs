@@ -1,5 +1,7 @@
 //! How everything of a caller's stands, at one glance.
 
+use std::time::Duration;
+
 use filebell_core::time::TimestampMs;
 
 use super::health::HealthReport;
@@ -20,8 +22,8 @@ pub struct Overview {
     pub waiting: u64,
     /// Notifications that were given up and can be replayed.
     pub dead: u64,
-    /// When the oldest event was recorded that somebody is still to be told of.
-    pub oldest_untold_at: Option<TimestampMs>,
+    /// How old the oldest event is that somebody is still to be told of.
+    pub oldest_untold: Option<Duration>,
     /// Whether anything ever arrived.
     pub any_event: bool,
     /// Whether there is any account.
@@ -77,7 +79,7 @@ impl Ops {
             told_today: today.delivered,
             waiting: status.subscriptions.iter().map(|one| one.pending).sum(),
             dead: status.subscriptions.iter().map(|one| one.dead).sum(),
-            oldest_untold_at: oldest.and_then(|at| at.parse().ok()),
+            oldest_untold: oldest.and_then(|at| at.parse().ok()).map(|at| self.0.seams.now().since(at)),
             any_event: newest > 0,
             any_account: account.is_some() || !self.directory().await?.accounts.is_empty(),
             watches: Watches {

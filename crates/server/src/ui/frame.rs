@@ -36,8 +36,8 @@ pub(super) struct Link {
     pub(super) here: bool,
 }
 
-const OPERATOR_LINKS: &[(&str, &str)] = &[];
-const ACCOUNT_LINKS: &[(&str, &str)] = &[];
+const OPERATOR_LINKS: &[(&str, &str)] = &[("/", "Overview"), ("/live", "Live"), ("/health", "Health")];
+const ACCOUNT_LINKS: &[(&str, &str)] = &[("/", "Overview"), ("/live", "Live")];
 
 impl Frame {
     /// The frame of the page at `here` (a path of the links at the head) for a visitor.

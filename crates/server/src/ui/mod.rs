@@ -1,8 +1,12 @@
 //! The pages: rendered here from what ops answers, usable without script; script only adds what is live.
 
 mod assets;
+mod chart;
 mod form;
 mod frame;
+mod health;
+mod live;
+mod overview;
 #[cfg(test)]
 mod scene;
 mod sign_in;
@@ -24,6 +28,9 @@ use frame::Refusal;
 pub fn router(ops: &Ops) -> Router<Ops> {
     Router::new()
         .merge(assets::router())
+        .merge(health::router())
+        .merge(live::router())
+        .merge(overview::router())
         .merge(sign_in::router())
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(ops.clone(), frame::show_refusals))

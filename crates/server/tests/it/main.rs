@@ -14,6 +14,7 @@ mod cli;
 mod clients;
 mod crash;
 mod house;
+mod live;
 mod observe;
 mod promise;
 mod readme;
