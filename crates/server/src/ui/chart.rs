@@ -12,7 +12,7 @@ use crate::ops::Reach;
 /// The drawing, in its own units.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 180.0;
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 6.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
@@ -160,8 +160,10 @@ fn mark(f: &mut fmt::Formatter<'_>, x: f64, at: TimestampMs, place: usize, place
     }
     // Days are those of UTC wherever the viewer is.
     let moment = if reach == Reach::Month { String::new() } else { format!(r#" data-time="{at}""#) };
-    let (base, x) = (HEIGHT - 6.0, x.min(WIDTH - RIGHT - 16.0));
-    write!(f, r#"<text x="{x:.1}" y="{base}" text-anchor="middle"{moment}>{}</text>"#, label(at, reach))
+    // The last one stands at the edge.
+    let (x, anchor) = if place + 1 == places { (WIDTH - RIGHT, "end") } else { (x, "middle") };
+    let base = HEIGHT - 6.0;
+    write!(f, r#"<text x="{x:.1}" y="{base}" text-anchor="{anchor}"{moment}>{}</text>"#, label(at, reach))
 }
 
 /// A time as it stands below a chart: `17:05`, or `11-22`.
