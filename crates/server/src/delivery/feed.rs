@@ -163,3 +163,53 @@ impl Ended {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use filebell_core::plan::Mark;
+    use filebell_core::time::TimestampSecs;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::{Claimed, LeaseToken};
+
+    fn settlement() -> Settlement {
+        let mark = Mark { seq: Seq::ZERO, ordinal: 0 };
+        let claimed = Claimed {
+            notification: NotificationId::new(Uuid::nil()),
+            subscription: SubscriptionId::new(1),
+            after: mark,
+            last: mark,
+            attempts: 0,
+            created_at: TimestampMs::ZERO,
+            oldest_at: TimestampMs::ZERO,
+            body: None,
+            since: TimestampSecs::from_secs(0),
+            rung: None,
+            token: LeaseToken(1),
+        };
+        let attempt = Attempt { started_at: TimestampMs::ZERO, took: Duration::ZERO, status: Some(204), detail: None };
+        Settlement { claimed, step: Step::Delivered, body: Vec::new(), ring_at: None, attempt }
+    }
+
+    #[test]
+    fn who_was_away_too_long_or_over_a_start_is_told_that_something_is_missing() {
+        let feed = Feed::new(TimestampMs::from_millis(5));
+        let (begin, one) = (feed.newest(), settlement());
+        assert_eq!(feed.since(begin), Since { ended: Vec::new(), newest: begin, missed: false });
+        feed.push([&one, &one].into_iter());
+        let numbers = |since: Since| since.ended.iter().map(|ended| ended.number).collect::<Vec<_>>();
+        assert_eq!(numbers(feed.since(begin)), [begin + 1, begin + 2]);
+        assert_eq!(numbers(feed.since(begin + 1)), [begin + 2]);
+        assert!(!feed.since(begin).missed && !feed.since(begin + 2).missed);
+        assert!(feed.since(begin - 1).missed, "a start before this one");
+        assert!(feed.since(begin + 3).missed, "a clock that was set back");
+        feed.push(std::iter::repeat_n(&one, KEPT_MAX));
+        let since = feed.since(begin + 1);
+        assert!(since.missed && since.ended.len() == KEPT_MAX);
+        assert!(!feed.since(begin + 2).missed);
+        assert!(Feed::new(TimestampMs::from_millis(6)).newest() > begin, "a later start counts on");
+    }
+}

@@ -155,7 +155,7 @@ fn mark(f: &mut fmt::Formatter<'_>, x: f64, at: TimestampMs, place: usize, place
         Reach::Day => 16,
         Reach::Month => 5,
     };
-    if (places - 1 - place) % step != 0 {
+    if !(places - 1 - place).is_multiple_of(step) {
         return Ok(());
     }
     // Days are those of UTC wherever the viewer is.

@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use filebell_core::time::TimestampMs;
 
 use super::super::scene::{Answer, Scene};
 use crate::delivery::Feed;
+use crate::ops::{AccountCaller, Caller, Happening, LiveRequest, OpsError, Position};
 use crate::source::Roots;
 
 async fn serving() -> Scene {
@@ -28,7 +31,7 @@ async fn the_newest_hundred_are_listed_newest_first_to_whose_they_are() {
     alice.get("/live").await.says(&["Nothing has happened yet"]);
     for number in 0..105 {
         scene.arrive("alice", &[&format!("/{number:03}.txt")]).await;
-        scene.wait(std::time::Duration::from_millis(1));
+        scene.wait(Duration::from_millis(1));
     }
     scene.arrive("bob", &["/secret of bob"]).await;
     let page = alice.get("/live").await;
@@ -54,4 +57,53 @@ async fn names_full_of_markup_stay_names() {
     page.hides(&["<script>alert", "<b>"]);
     let page = scene.person("alice").await.get("/live").await;
     page.hides(&["<img"]).says(&["&#60;img src=x"]);
+}
+
+#[tokio::test]
+async fn whoever_is_signed_in_may_listen_and_so_many_at_once() {
+    let scene = serving().await;
+    let query = "/api/v1/stream?kind=opened";
+    assert_eq!(scene.browser().get(query).await.status, 401);
+    let alice = scene.person("alice").await;
+    assert_eq!(alice.get(query).await.status, 400, "the session is good, and the question is looked at");
+    assert_eq!(alice.post("/api/v1/stream", &[]).await.status, 405);
+    let caller = Caller::Operator;
+    let mut listeners = Vec::new();
+    let refused = loop {
+        match scene.ops.live(&caller, LiveRequest::default()).await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, OpsError::TooManyListeners), "{refused}");
+    assert_eq!(listeners.len(), 32);
+    let account = scene.ops.account("alice").await.unwrap();
+    let own = Caller::Account(AccountCaller { account });
+    assert!(scene.ops.live(&own, LiveRequest::default()).await.is_ok(), "others still may");
+    listeners.pop();
+    assert!(scene.ops.live(&caller, LiveRequest::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn nothing_is_a_sign_of_life_and_a_listener_that_is_far_behind_gets_all() {
+    let scene = serving().await;
+    let request = LiveRequest { after: "pos_0_0".parse().ok(), ..LiveRequest::default() };
+    let mut live = scene.ops.live(&Caller::Operator, request).await.unwrap();
+    assert_eq!(live.next(Duration::ZERO).await.unwrap(), Some(Vec::new()));
+    let names: Vec<String> = (0..1234).map(|number| format!("/{number}.txt")).collect();
+    for names in names.chunks(1000) {
+        scene.arrive("alice", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 1234 {
+        for (_, happening) in live.next(Duration::ZERO).await.unwrap().unwrap() {
+            let Happening::Arrival(event) = happening else { panic!("{happening:?}") };
+            heard.push(event.path.to_text().into_owned());
+        }
+    }
+    assert_eq!(heard, names);
+    for wrong in ["", "pos_", "pos_1", "pos_-1_2", "pos_1_2_3", "pos_99999999999999999999_1", "cur_1"] {
+        assert!(wrong.parse::<Position>().is_err(), "{wrong}");
+    }
+    assert_eq!(live.position().to_string().parse(), Ok(live.position()));
 }
