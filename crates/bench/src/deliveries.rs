@@ -97,7 +97,7 @@ async fn durable(dir: &Path, count: u64, endpoints: u64) -> Result<(f64, f64)> {
         schedule: Schedule::new(Vec::new()),
         rings: Rings::new(Vec::new()),
     };
-    let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
+    let hints = Hints { wake: Arc::new(Notify::new()), changed };
     let public_url = "http://127.0.0.1:8080".parse()?;
     let dispatcher = Dispatcher::new(
         store.clone(),
@@ -147,6 +147,7 @@ pub(crate) async fn store(data_dir: &Path) -> Result<(Store, AccountId)> {
         customer_url: String::new(),
         customer_id: String::new(),
         customer_code: String::new(),
+        quota_bytes: None,
         managed: false,
     };
     let account = store.upsert_account(account, TimestampMs::ZERO).await?.id;

@@ -9,6 +9,7 @@ mod pull;
 mod scan;
 mod server;
 mod sink;
+mod upload;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use clap::Parser;
 /// Measures filebell beside the floors of this machine.
 #[derive(Parser)]
 struct Arguments {
-    /// Which of a (deliveries), b (latency), c (scan), d (pull), e (memory), f (start), g (isolation); all if none is named.
+    /// Which of a (deliveries), b (latency), c (scan), d (pull), e (memory), f (start), g (isolation),
+    /// h (uploads), i (recent over HTTP); all if none is named.
     which: Vec<String>,
     /// A tenth of the sizes, for a first look.
     #[arg(long)]
@@ -37,6 +39,8 @@ struct Sizes {
     few_files: u64,
     many_files: u64,
     backlog: u64,
+    upload_mib: usize,
+    small_uploads: usize,
 }
 
 fn main() -> Result<()> {
@@ -48,6 +52,8 @@ fn main() -> Result<()> {
         few_files: 100_000 / part,
         many_files: 1_000_000 / part,
         backlog: 1_000_000 / part,
+        upload_mib: 1024 / usize::try_from(part)?,
+        small_uploads: 1000 / usize::try_from(part)?,
     };
     let dir = match &arguments.dir {
         Some(dir) => tempfile::tempdir_in(dir)?,
@@ -78,6 +84,12 @@ fn main() -> Result<()> {
         }
         if wants("d") {
             pull::measure(dir.path(), &[sizes.many_files / 100, sizes.many_files]).await?;
+        }
+        if wants("h") {
+            upload::measure(dir.path(), sizes.upload_mib, sizes.small_uploads)?;
+        }
+        if wants("i") {
+            upload::recent(dir.path(), &[sizes.many_files / 100, sizes.many_files]).await?;
         }
         if wants("e") || wants("f") {
             server::measure(dir.path(), scanned, sizes.backlog).await?;

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use filebell::journal::Journal;
 use filebell::metrics::Metrics;
 use filebell::seams::Seams;
-use filebell::source::folder::{Existing, Folder, FolderConfig, Ignore, Mode};
+use filebell::source::folder::{Existing, Folder, FolderConfig, Ignore, Mode, identify};
 use filebell::store::{NewAccount, Store, StoreKey};
 use filebell_core::time::TimestampMs;
 
@@ -71,6 +71,7 @@ async fn first_scan(root: &Path, data: &Path) -> Result<Duration> {
         customer_url: String::new(),
         customer_id: String::new(),
         customer_code: String::new(),
+        quota_bytes: None,
         managed: false,
     };
     let account = store.upsert_account(account, TimestampMs::ZERO).await?;
@@ -79,13 +80,15 @@ async fn first_scan(root: &Path, data: &Path) -> Result<Duration> {
     let config = FolderConfig {
         settle: Duration::from_secs(2),
         quiet: Duration::ZERO,
+        orphan_after: Duration::from_secs(60),
         existing: Existing::None,
         rescan: Duration::from_secs(600),
         mode: Mode::Auto,
         ignore: Ignore::new(&[])?,
     };
     let began = Instant::now();
-    let folder = Folder::start(account.id, account.name, root, config, journal).await?;
+    let known = store.keep_root(account.id, identify(root)?).await?;
+    let folder = Folder::start(account.id, account.name, root, known, config, journal).await?;
     while !store.root_state(account.id, seams.now()).await?.baseline_done {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

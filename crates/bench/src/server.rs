@@ -58,7 +58,7 @@ fn report(config: &str, state: &str) -> Result<()> {
 /// A running `filebell serve`.
 pub(crate) struct Server {
     process: Child,
-    address: String,
+    pub(crate) address: String,
     data_dir: PathBuf,
     started_in: Duration,
     _config: tempfile::NamedTempFile,

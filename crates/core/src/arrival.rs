@@ -27,6 +27,8 @@ pub enum Completeness {
     Renamed,
     /// Size and times stood still for the configured time; no stronger proof was to be had.
     QuietPeriod,
+    /// It is not: its writer was killed, and nobody has gone on with it for the configured time.
+    Orphaned,
 }
 
 macro_rules! word {
@@ -75,6 +77,7 @@ word!(Completeness {
     Committed => "committed",
     Renamed => "renamed",
     QuietPeriod => "quiet-period",
+    Orphaned => "orphaned",
 });
 
 /// What the file system knows of a file without reading it. Says whether to look again, never what is in it.

@@ -18,6 +18,7 @@ pub mod path;
 pub mod plan;
 pub mod retry;
 pub mod ring;
+pub mod root;
 pub mod secret;
 pub mod subscription;
 pub mod time;

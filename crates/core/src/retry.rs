@@ -39,6 +39,9 @@ pub struct Schedule(Vec<Duration>);
 pub enum Step {
     /// It was accepted.
     Delivered,
+    /// It was answered with 500, as by a receiver that works and then fails to say so: whether it was taken in shows
+    /// when somebody comes to fetch. See [`Rings::follow`](crate::ring::Rings::follow).
+    Told,
     /// Try again then.
     Again(TimestampMs),
     /// The schedule is at its end.

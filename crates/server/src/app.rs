@@ -26,12 +26,12 @@ use url::Url;
 use crate::config::{Config, WatchConfig};
 use crate::delivery::{Dispatcher, Egress, EgressError, Feed, Hints, Onlookers};
 use crate::http;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
-use crate::ops::{Examine, Finding, Ops, OpsError, PostForm, SageX3Settings, generate_admin_token};
+use crate::ops::{Examine, Finding, Ops, OpsError, PostForm, SageX3Settings, SendTrial, generate_admin_token};
 use crate::seams::Seams;
 use crate::source::Roots;
-use crate::source::folder::{Folder, FolderConfig, Ignore};
+use crate::source::folder::{Folder, FolderConfig, Ignore, RootError, identify};
 use crate::store::{Account, KeyError, Span, Store, StoreError, StoreKey};
 use crate::ui;
 
@@ -138,9 +138,10 @@ impl App {
 
         let egress = Egress::new(config.egress, seams.clone())?;
         let (change, changed) = watch::channel(0);
-        let hints = Hints { wake: Arc::new(Notify::new()), advanced: journal.advanced(), changed };
+        let hints = Hints { wake: Arc::new(Notify::new()), changed };
         let timeout = config.delivery.timeout;
         ops.posting(post_form(egress.clone(), timeout));
+        ops.trying(send_trial(egress.clone(), public_url.to_string(), timeout));
         // What the last process did not come to count belongs to its time, not to this one's.
         sample(&ops).await;
         let feed = Feed::new(seams.now());
@@ -183,6 +184,7 @@ impl App {
                 tracing::error!(error = &error as &dyn std::error::Error, "a task broke off");
             }
         }
+        self.ops.write_fetches().await;
         sample(&self.ops).await;
         // One that stays behind misleads nobody: without the lock there is no server.
         let _ = fs::remove_file(self.address_file);
@@ -260,6 +262,14 @@ pub(crate) fn post_form(egress: Egress, deadline: Duration) -> PostForm {
                 (_, None) => Err(exchange.detail.unwrap_or_else(|| "it did not answer".to_owned())),
             }
         })
+    })
+}
+
+/// Delivers tests by `egress`, each within `deadline`.
+pub(crate) fn send_trial(egress: Egress, public_url: String, deadline: Duration) -> SendTrial {
+    Box::new(move |subscription, letter| {
+        let (egress, public_url) = (egress.clone(), public_url.clone());
+        Box::pin(async move { egress.trial(&subscription, &letter, &public_url, deadline).await })
     })
 }
 
@@ -345,8 +355,8 @@ fn url_of(address: SocketAddr) -> Url {
 }
 
 fn folder_config(watch: WatchConfig) -> Result<FolderConfig, FilterError> {
-    let WatchConfig { settle, quiet, existing, rescan, mode, ignore } = watch;
-    Ok(FolderConfig { settle, quiet, existing, rescan, mode, ignore: Ignore::new(&ignore)? })
+    let WatchConfig { settle, quiet, orphan_after, existing, rescan, mode, ignore } = watch;
+    Ok(FolderConfig { settle, quiet, orphan_after, existing, rescan, mode, ignore: Ignore::new(&ignore)? })
 }
 
 /// Writes the objects that the configuration declares.
@@ -442,8 +452,7 @@ impl Sources {
 
     async fn watch(&mut self, account: &Account) {
         let Some(root) = account.root.as_deref().filter(|_| !self.running.contains_key(&account.id)) else { return };
-        let (config, journal) = (self.config.clone(), self.journal.clone());
-        match Folder::start(account.id, account.name.clone(), root, config, journal).await {
+        match self.start(account, root).await {
             Ok(folder) => {
                 tracing::info!(account.name, root = %root.display(), "watched");
                 self.roots.set(&account.name, Ok(folder.view()));
@@ -455,5 +464,11 @@ impl Sources {
                 tracing::warn!(account.name, error = &error as &dyn std::error::Error, "the root cannot be watched");
             }
         }
+    }
+
+    async fn start(&self, account: &Account, root: &Path) -> Result<Folder, RootError> {
+        let known = self.store.keep_root(account.id, identify(root)?).await.map_err(JournalError::from)?;
+        let (config, journal) = (self.config.clone(), self.journal.clone());
+        Folder::start(account.id, account.name.clone(), root, known, config, journal).await
     }
 }

@@ -11,8 +11,8 @@ use std::path::Path;
 use filebell_core::arrival::Fingerprint;
 use filebell_core::path::FilePath;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp, fsync, linkat, mkdirat,
-    openat, openat2, renameat, statx, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps,
+    UTIME_OMIT, fstatvfs, fsync, linkat, mkdirat, openat, openat2, renameat, statx, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -135,6 +135,18 @@ impl Root {
             Err(error) => return Err(error.into()),
         };
         Ok(Staged { directory, file: file.into(), name: name.as_bytes().to_vec(), hidden, named })
+    }
+
+    /// Sets when a file or directory was last changed.
+    pub fn set_mtime(&self, path: &FilePath, mtime: Timespec) -> io::Result<()> {
+        let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: mtime };
+        self.in_parent(path, |parent, name| utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW))
+    }
+
+    /// How many bytes the disk still takes from us.
+    pub fn available_bytes(&self) -> io::Result<u64> {
+        let disk = fstatvfs(&self.0)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     fn in_parent(

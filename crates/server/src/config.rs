@@ -6,6 +6,7 @@
 
 mod check;
 mod duration;
+mod size;
 mod typed;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::ops::{AccountRequest, ApplicationRequest, GrantRequest, SageX3Setting
 use crate::source::folder::{Existing, Mode};
 
 pub use duration::{NotADuration, parse_duration};
+pub use size::{NotASize, parse_size, size_text};
 
 /// The scope an operator's grant has if none is named.
 pub const SCOPE_DEFAULT: &str = "api.dataDelivery";
@@ -77,6 +79,8 @@ pub struct WatchConfig {
     pub settle: Duration,
     /// Extra wait after a proved end of writing.
     pub quiet: Duration,
+    /// How long a file whose writer was killed waits for another one to go on with it.
+    pub orphan_after: Duration,
     /// What of a new root is told that is already there.
     pub existing: Existing,
     /// How often every root is listed again.

@@ -117,6 +117,10 @@ pub struct Gauges {
     pub scan_files: u64,
     /// Files among them that differed from their rows, and rows without a file.
     pub scan_differing: u64,
+    /// Files they are likely to see, where that is known.
+    pub scan_expected: u64,
+    /// How long they have given way to what waited to be decided.
+    pub scan_throttled: Duration,
     /// How long filebell has been running.
     pub uptime: Duration,
 }
@@ -324,6 +328,7 @@ impl Gauges {
             ("scan_directories", "Directories listed by the scans now or last", Some(self.scan_directories)),
             ("scan_files", "Files seen by the scans now or last", Some(self.scan_files)),
             ("scan_differing", "Differences found by the scans now or last", Some(self.scan_differing)),
+            ("scan_expected_files", "Files likely to be seen by the scans now or last", Some(self.scan_expected)),
         ];
         for (name, help, number) in numbers {
             if let Some(number) = number {
@@ -334,6 +339,7 @@ impl Gauges {
         }
         let durations = [
             ("oldest_untold", "Age of the oldest event that somebody is still to be told of", self.oldest_untold),
+            ("scan_throttled", "The scans now or last gave way to arrivals", self.scan_throttled),
             ("uptime", "Since filebell started", self.uptime),
         ];
         for (name, help, duration) in durations {

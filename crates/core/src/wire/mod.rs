@@ -8,6 +8,7 @@ pub mod ocs;
 pub mod sagex3;
 pub mod sign;
 pub mod standard;
+pub mod xml;
 
 use std::fmt;
 

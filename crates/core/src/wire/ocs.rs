@@ -74,6 +74,8 @@ pub enum Node {
     Text(Cow<'static, str>),
     /// A number.
     Int(i64),
+    /// A number of hundredths: `1234` is 12.34, and `1200` is 12.
+    Hundredths(u64),
     /// A truth value: `1` or nothing in XML.
     Bool(bool),
     /// Nothing.
@@ -106,6 +108,7 @@ impl Node {
         match self {
             Self::Text(text) => push_json_string(out, text, JsonTags::Hex),
             Self::Int(number) => out.push_str(&number.to_string()),
+            Self::Hundredths(number) => out.push_str(&hundredths(*number)),
             Self::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
             Self::Null => out.push_str("null"),
             Self::Map(members) if members.is_empty() => out.push_str("[]"),
@@ -138,6 +141,10 @@ impl Node {
                 number = int.to_string();
                 Some(number.as_str())
             }
+            Self::Hundredths(int) => {
+                number = hundredths(*int);
+                Some(number.as_str())
+            }
             Self::Null => None,
             Self::List(items) if !items.is_empty() => {
                 push_xml_tag(out, "<", name, depth);
@@ -161,6 +168,12 @@ impl Node {
             }
         }
     }
+}
+
+/// As PHP writes a number: without zeros at its end.
+fn hundredths(number: u64) -> String {
+    let text = format!("{}.{:02}", number / 100, number % 100);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn push_all(out: &mut String, parts: &[&str]) {

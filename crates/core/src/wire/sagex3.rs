@@ -358,6 +358,9 @@ pub enum Failure {
     /// The quota is used up; the answer also carries `Retry-After`.
     #[error("Too Many Requests")]
     TooManyRequests,
+    /// An upload that the account, or the disk, has no room for. Not documented: named as HTTP names it.
+    #[error("Insufficient Storage")]
+    NoRoom,
     /// A listing or a download failed inside.
     #[error("An internal error occurred")]
     Internal,
@@ -413,6 +416,7 @@ impl Failure {
             Self::TooManyRequests => 429,
             Self::Internal | Self::DeleteFailed(_) => 500,
             Self::TokenInternal(_) | Self::NoKey => 501,
+            Self::NoRoom => 507,
         }
     }
 

@@ -62,6 +62,10 @@ async fn look_at_all(config: &Config, store: Option<Result<Known, String>>, now:
         Some(Ok(known)) => {
             findings.push(Finding::well("the store opens"));
             findings.push(clock(now, known.newest_at));
+            findings.extend(known.foreign.into_iter().map(|(account, what)| {
+                let remedy = format!("mount its disk, or, while it is served: filebell scan --accept-root {account}");
+                Finding::wrong(what, remedy)
+            }));
             roots.extend(known.roots);
             endpoints.extend(known.endpoints);
         }
@@ -85,6 +89,8 @@ struct Known {
     roots: Vec<(String, PathBuf)>,
     endpoints: Vec<(String, String)>,
     newest_at: Option<TimestampMs>,
+    /// Accounts at whose root another directory lies, and what is to be said of it.
+    foreign: Vec<(String, String)>,
 }
 
 async fn known(config: &Config, seams: Seams) -> Result<Known, String> {
@@ -99,19 +105,24 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 async fn read(ops: &Ops) -> Result<Known, OpsError> {
-    let accounts = ops.accounts().await?.into_iter();
+    let accounts = ops.accounts().await?;
+    let mut foreign = Vec::new();
+    for account in &accounts {
+        foreign.extend(ops.foreign_root(account).await?.map(|what| (account.name.clone(), what)));
+    }
     let subscriptions = ops.subscriptions().await?.into_iter();
     let newest = ops.status(&Caller::Operator).await?.store.newest_seq;
     let after = Cursor::after(Seq::new(newest.saturating_sub(1)));
     let request = ChangesRequest { after: Some(after), ..ChangesRequest::default() };
     let newest = ops.changes(&Caller::Operator, request).await?.events.pop();
     Ok(Known {
-        roots: accounts.filter_map(|account| Some((account.name, account.root?))).collect(),
+        roots: accounts.into_iter().filter_map(|account| Some((account.name, account.root?))).collect(),
         endpoints: subscriptions
             .filter(|one| one.status == SubscriptionStatus::Active)
             .map(|one| (one.name, one.endpoint.url().to_string()))
             .collect(),
         newest_at: newest.map(|event| event.recorded_at),
+        foreign,
     })
 }
 

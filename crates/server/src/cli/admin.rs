@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use filebell::app::open_ops;
-use filebell::config::{SCOPE_DEFAULT, parse_duration};
+use filebell::config::{SCOPE_DEFAULT, parse_duration, parse_size, size_text};
 use filebell::ops::{
     Account, AccountRequest, Application, ApplicationRequest, Caller, GrantRequest, Ops, OpsError, ProtocolRequest,
-    SubscriptionRequest,
+    Replay, SubscriptionRequest,
 };
 use filebell::seams::Seams;
 use filebell_core::filter::FilterText;
@@ -38,6 +38,12 @@ Examples:
     Add(AccountAdd),
     /// Give an account another password
     Password(AccountPassword),
+    /// Let an account hold so much, or as much as it likes; what it holds already stays
+    #[command(after_help = "\
+Examples:
+  filebell account quota test2 10GiB
+  filebell account quota test2 none")]
+    Quota(AccountQuota),
     /// Make, list and revoke passwords for single clients of an account
     #[command(subcommand)]
     AppPassword(AppPasswordCommand),
@@ -91,6 +97,9 @@ pub(super) struct AccountAdd {
     /// Sage X3: a short readable code
     #[arg(long, value_name = "CODE", default_value = "")]
     customer_code: String,
+    /// How much it may hold, such as `10GiB` [default: as much as it likes]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    quota: Option<u64>,
 }
 
 #[derive(Args)]
@@ -99,6 +108,23 @@ pub(super) struct AccountPassword {
     name: String,
     #[command(flatten)]
     password: PasswordFrom,
+}
+
+#[derive(Args)]
+pub(super) struct AccountQuota {
+    /// The account's name
+    name: String,
+    /// A size such as `10GiB`, or `none`
+    #[arg(value_parser = parse_quota)]
+    quota: Quota,
+}
+
+/// What an account may hold.
+#[derive(Clone, Copy)]
+struct Quota(Option<u64>);
+
+fn parse_quota(text: &str) -> Result<Quota, filebell::config::NotASize> {
+    if text == "none" { Ok(Quota(None)) } else { parse_size(text).map(|bytes| Quota(Some(bytes))) }
 }
 
 #[derive(Args)]
@@ -153,20 +179,29 @@ struct AccountView {
     customer_url: String,
     customer_id: String,
     customer_code: String,
+    used_bytes: u64,
+    quota_bytes: Option<u64>,
     managed: bool,
 }
 
 impl AccountView {
-    fn new(account: &Account) -> Self {
-        Self {
+    async fn new(ops: &Ops, account: &Account) -> Result<Self, OpsError> {
+        let usage = ops.usage(account).await?;
+        Ok(Self {
             name: account.name.clone(),
             root: account.root.as_ref().map(|root| root.display().to_string()),
             has_password: account.password_hash.is_some(),
             customer_url: account.customer_url.clone(),
             customer_id: account.customer_id.clone(),
             customer_code: account.customer_code.clone(),
+            used_bytes: usage.used,
+            quota_bytes: usage.quota,
             managed: account.managed,
-        }
+        })
+    }
+
+    fn quota(&self) -> String {
+        self.quota_bytes.map_or_else(|| "none".to_owned(), size_text)
     }
 
     fn fields(&self) -> String {
@@ -174,6 +209,8 @@ impl AccountView {
             ("account", &self.name),
             ("root", self.root.as_deref().unwrap_or("none")),
             ("password", if self.has_password { "set" } else { "none: it cannot log in" }),
+            ("used", &size_text(self.used_bytes)),
+            ("quota", &self.quota()),
             ("customer url", &self.customer_url),
             ("customer id", &self.customer_id),
             ("customer code", &self.customer_code),
@@ -200,9 +237,10 @@ pub(super) async fn account(command: AccountCommand, global: &Global, out: &Outp
                 customer_url: args.customer_url,
                 customer_id: args.customer_id,
                 customer_code: args.customer_code,
+                quota_bytes: args.quota,
                 managed: false,
             });
-            let view = AccountView::new(&account.await?);
+            let view = AccountView::new(&ops, &account.await?).await?;
             out.result(&view, || view.fields())
         }
         AccountCommand::Password(args) => {
@@ -221,26 +259,37 @@ pub(super) async fn account(command: AccountCommand, global: &Global, out: &Outp
                 customer_url: account.customer_url,
                 customer_id: account.customer_id,
                 customer_code: account.customer_code,
+                quota_bytes: None,
                 managed: false,
             });
-            let view = AccountView::new(&account.await?);
+            let view = AccountView::new(&ops, &account.await?).await?;
+            out.result(&view, || view.fields())
+        }
+        AccountCommand::Quota(args) => {
+            ops.set_quota(&args.name, args.quota.0).await?;
+            let view = AccountView::new(&ops, &ops.account(&args.name).await?).await?;
             out.result(&view, || view.fields())
         }
         AccountCommand::AppPassword(command) => app_password(&ops, out, command).await,
         AccountCommand::List => {
-            let views: Vec<AccountView> = ops.accounts().await?.iter().map(AccountView::new).collect();
-            out.rows(["NAME", "ROOT", "PASSWORD", "CUSTOMER", "DECLARED"], &views, |view| {
+            let mut views = Vec::new();
+            for account in ops.accounts().await? {
+                views.push(AccountView::new(&ops, &account).await?);
+            }
+            out.rows(["NAME", "ROOT", "PASSWORD", "CUSTOMER", "USED", "QUOTA", "DECLARED"], &views, |view| {
                 [
                     view.name.clone(),
                     view.root.clone().unwrap_or_else(|| "-".to_owned()),
                     if view.has_password { "yes" } else { "no" }.to_owned(),
                     if view.customer_code.is_empty() { "-".to_owned() } else { view.customer_code.clone() },
+                    size_text(view.used_bytes),
+                    view.quota(),
                     declared(view.managed),
                 ]
             })
         }
         AccountCommand::Show(Named { name }) => {
-            let view = AccountView::new(&ops.account(&name).await?);
+            let view = AccountView::new(&ops, &ops.account(&name).await?).await?;
             out.result(&view, || view.fields())
         }
         AccountCommand::Remove(Named { name }) => {
@@ -796,14 +845,30 @@ pub(super) async fn token(args: TokenArgs, global: &Global, out: &Output) -> any
 
 #[derive(Args)]
 pub(super) struct ReplayArgs {
-    /// The subscription's name
+    /// One notification, by its id; also one that was delivered
+    #[arg(value_name = "NOTIFICATION-ID", required_unless_present = "subscription", conflicts_with = "subscription")]
+    notification: Option<String>,
+    /// All dead ones of a subscription, by its name
     #[arg(long, value_name = "NAME")]
-    subscription: String,
+    subscription: Option<String>,
 }
 
 pub(super) async fn replay(args: ReplayArgs, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let count = open(global, false).await?.replay_dead(&args.subscription).await?;
-    let json = serde_json::json!({ "subscription": args.subscription, "replayed": count });
+    let ops = open(global, false).await?;
+    let Some(subscription) = args.subscription else {
+        let id = args.notification.unwrap_or_default().parse()?;
+        let why = match ops.replay(&Caller::Operator, id).await? {
+            Replay::Due => {
+                return out.result(&serde_json::json!({ "id": id.to_string(), "replayed": 1 }), || {
+                    format!("{id} is due again")
+                });
+            }
+            why => why,
+        };
+        anyhow::bail!("{id} was not changed: {why}");
+    };
+    let count = ops.replay_dead(&subscription).await?;
+    let json = serde_json::json!({ "subscription": subscription, "replayed": count });
     out.result(&json, || match count {
         1 => "1 dead notification is due again".to_owned(),
         count => format!("{count} dead notifications are due again"),

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -28,6 +28,8 @@ const TAIL_EVENTS: i64 = 10;
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 /// How often the progress of a scan is shown.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// How wide the bar of a scan is.
+const BAR_WIDTH: u64 = 30;
 /// `scan --wait` gives up after a day.
 const SCAN_WAIT: &str = "86400";
 
@@ -36,11 +38,15 @@ const SCAN_WAIT: &str = "86400";
 Asks the server that watches; the answer comes when it has begun, or with --wait when all that was found is decided.
 
 Examples:
-  filebell scan --account test2 --wait")]
+  filebell scan --account test2 --wait
+  filebell scan --accept-root test2")]
 pub(super) struct ScanArgs {
     /// Only this account's root
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
+    /// Take the directory that lies at this account's root now for the right one: what is missing in it was deleted
+    #[arg(long, value_name = "NAME", conflicts_with = "account")]
+    accept_root: Option<String>,
     /// Wait until everything that was found is decided
     #[arg(long)]
     wait: bool,
@@ -93,7 +99,9 @@ async fn open(config: &Config) -> anyhow::Result<Ops> {
         let data_dir = config.data_dir.display();
         anyhow::bail!("there is no data directory {data_dir}: give the server's by --data-dir or --config");
     }
-    Ok(open_ops(&config.data_dir, config.public_url.clone(), config.sagex3.clone(), Seams::real()).await?)
+    let ops = open_ops(&config.data_dir, config.public_url.clone(), config.sagex3.clone(), Seams::real()).await?;
+    ops.leaving_out(&config.watch.ignore)?;
+    Ok(ops)
 }
 
 /// From the server if one runs, else from the store.
@@ -164,19 +172,39 @@ fn status_text(report: &StatusReport) -> String {
 fn progress(sources: &[SourceReport]) -> String {
     let sum = |number: fn(&SourceReport) -> u64| sources.iter().map(number).sum::<u64>();
     let (files, directories) = (sum(|one| one.scan.files), sum(|one| one.scan.directories));
-    format!("{files} files in {directories} directories, {} differ", sum(|one| one.scan.differing))
+    let waited = Duration::from_millis(sum(|one| one.scan.throttled_ms)).as_secs();
+    let waited = if waited > 0 { format!(", gave way to arrivals for {waited} s") } else { String::new() };
+    format!("{files} files in {directories} directories, {} differ{waited}", sum(|one| one.scan.differing))
+}
+
+/// How far all scans together are, if it is known how far they have to go.
+fn bar(sources: &[SourceReport]) -> Option<String> {
+    let mut running = sources.iter().filter(|one| one.scan.running);
+    let (mut done, mut expected) = (0_u64, 0_u64);
+    running.try_for_each(|one| {
+        done = done.saturating_add(one.scan.files);
+        // There may be more by now.
+        expected = expected.saturating_add(one.scan.expected?.max(one.scan.files));
+        Some(())
+    })?;
+    let percent = done.saturating_mul(100).checked_div(expected)?;
+    let filled = usize::try_from(percent.saturating_mul(BAR_WIDTH) / 100).unwrap_or(0);
+    let (full, width) = ("#".repeat(filled), usize::try_from(BAR_WIDTH).unwrap_or(0));
+    Some(format!("[{full:<width$}] {percent} %, "))
 }
 
 pub(super) async fn scan(args: ScanArgs, global: &Global, out: &Output) -> anyhow::Result<()> {
     let server = Server::need(&global.load(Vec::new(), false)?)?;
-    let account = args.account.as_deref().unwrap_or_default().as_bytes();
+    let accept: &[u8] = if args.accept_root.is_some() { b"true" } else { b"false" };
+    let account = args.account.or(args.accept_root);
     let wait = if args.wait { SCAN_WAIT } else { "0" };
-    let query = [("account", account), ("wait", wait.as_bytes())];
+    let named = account.as_deref().unwrap_or_default().as_bytes();
+    let query = [("account", named), ("wait", wait.as_bytes()), ("accept_root", accept)];
     let asked = server.post("/api/v1/scan", &query);
     let answer: ScanAnswer = if args.wait && io::stderr().is_terminal() {
         tokio::select! {
             answer = asked => answer,
-            () = show_progress(&server, args.account.as_deref()) => anyhow::bail!("no progress can be shown"),
+            () = show_progress(&server, account.as_deref()) => anyhow::bail!("no progress can be shown"),
         }
     } else {
         asked.await
@@ -196,12 +224,21 @@ async fn show_progress(server: &Server, account: Option<&str>) {
         }
     }
     let _line = Line;
+    let mut before: Option<(Instant, u64)> = None;
     loop {
         tokio::time::sleep(PROGRESS_EVERY).await;
         // A status that cannot be had is shown as nothing; the scan itself says what is wrong.
         if let Ok(mut report) = server.get::<StatusReport>("/api/v1/status", &[]).await {
             report.sources.retain(|one| account.is_none_or(|account| account == one.account));
-            let _ = write!(io::stderr().lock(), "\r\x1b[K{}", progress(&report.sources));
+            let (now, files) = (Instant::now(), report.sources.iter().map(|one| one.scan.files).sum::<u64>());
+            let rate = before.and_then(|(at, then)| {
+                let millis = u64::try_from(now.duration_since(at).as_millis()).ok()?;
+                let rate = files.checked_sub(then)?.saturating_mul(1000).checked_div(millis)?;
+                Some(format!(", {rate} files/s"))
+            });
+            before = Some((now, files));
+            let (bar, rate) = (bar(&report.sources).unwrap_or_default(), rate.unwrap_or_default());
+            let _ = write!(io::stderr().lock(), "\r\x1b[K{bar}{}{rate}", progress(&report.sources));
         }
     }
 }
@@ -334,6 +371,8 @@ fn why_text(report: &WhyReport) -> String {
             let next = sent.next_at.as_ref().map(|next| format!(", next at {next}")).unwrap_or_default();
             lines.push(format!("    {}: {}{notification}{attempts}{last}{next}", sent.subscription, sent.state));
         }
+        let fetched = event.fetched.iter().map(|one| format!("    fetched by {} ({}) at {}", one.by, one.how, one.at));
+        lines.extend(fetched);
     }
     lines.join("\n")
 }
@@ -381,4 +420,36 @@ async fn server_findings(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding::well("the server answers")];
     findings.extend(report.findings());
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use filebell::ops::ScanReport;
+
+    use super::*;
+
+    fn source(running: bool, files: u64, expected: Option<u64>) -> SourceReport {
+        SourceReport {
+            account: String::new(),
+            root: String::new(),
+            state: String::new(),
+            reason: None,
+            dirty: 0,
+            watches: 0,
+            scan: ScanReport { running, files, expected, ..ScanReport::default() },
+            last_scan_at: None,
+            last_probe_at: None,
+        }
+    }
+
+    #[test]
+    fn a_bar_is_shown_where_the_end_is_known() {
+        let bar = |sources: &[SourceReport]| bar(sources).unwrap_or_default();
+        assert_eq!(bar(&[source(true, 50, Some(100))]), "[###############               ] 50 %, ");
+        assert_eq!(bar(&[source(true, 5, Some(10)), source(false, 900, Some(900))]), bar(&[source(true, 5, Some(10))]));
+        assert_eq!(bar(&[source(true, 20, Some(10))]), format!("[{}] 100 %, ", "#".repeat(30)));
+        for unknown in [source(true, 50, None), source(false, 50, Some(50)), source(true, 0, Some(0))] {
+            assert_eq!(bar(&[unknown]), "");
+        }
+    }
 }

@@ -385,6 +385,7 @@ fn config(
         customer_url: "https://x3.example.com".to_owned(),
         customer_id: "9e0a7d54-6c1b-4d3f-8b2a-1f5e6c7d8a90".to_owned(),
         customer_code: ACCOUNT.to_owned(),
+        quota_bytes: None,
         managed: true,
     }];
     let subscription = |name: &str, protocol, kind, key: &Secret, min_interval| SubscriptionRequest {

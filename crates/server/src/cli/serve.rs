@@ -144,6 +144,7 @@ async fn watch_and_notify(config: &mut Config, root: &Path, url: EndpointUrl) ->
         customer_url: String::new(),
         customer_id: String::new(),
         customer_code: String::new(),
+        quota_bytes: None,
         managed: false,
     });
     config.subscriptions.push(SubscriptionRequest {

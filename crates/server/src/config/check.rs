@@ -19,7 +19,9 @@ use super::typed::{
     Given, Mistakes, Place, Text, Texts, Typed, TypedAccount, TypedApplication, TypedDelivery, TypedEgress,
     TypedFilter, TypedGrant, TypedSageX3, TypedSecret, TypedSubscription, TypedWatch, nearest,
 };
-use super::{Config, DeliveryConfig, Existing, Listen, Mode, Policy, SCOPE_DEFAULT, WatchConfig, parse_duration};
+use super::{
+    Config, DeliveryConfig, Existing, Listen, Mode, Policy, SCOPE_DEFAULT, WatchConfig, parse_duration, parse_size,
+};
 use crate::ops::{
     AccountRequest, ApplicationRequest, Download, GrantRequest, ProtocolRequest, SageX3Settings, SubscriptionRequest,
 };
@@ -28,6 +30,7 @@ use crate::source::folder::Ignore;
 const LISTEN: (&str, u16) = ("127.0.0.1", 8080);
 const DATA_DIR: &str = "filebell-data";
 const SETTLE: Duration = Duration::from_secs(2);
+const ORPHAN_AFTER: Duration = Duration::from_secs(60);
 const RESCAN: Duration = Duration::from_secs(10 * 60);
 const TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_IN_FLIGHT: usize = 256;
@@ -90,6 +93,7 @@ impl Check<'_> {
         WatchConfig {
             settle: self.read(typed.settle, longer_than_zero).unwrap_or(SETTLE),
             quiet: self.read(typed.quiet, parse_duration).unwrap_or_default(),
+            orphan_after: self.read(typed.orphan_after, parse_duration).unwrap_or(ORPHAN_AFTER),
             existing: self.read(typed.existing, existing).unwrap_or(Existing::None),
             rescan: self.read(typed.rescan, longer_than_zero).unwrap_or(RESCAN),
             mode: self.read(typed.mode, mode).unwrap_or(Mode::Auto),
@@ -203,6 +207,7 @@ impl Check<'_> {
                 customer_url: text(account.customer_url),
                 customer_id: text(account.customer_id),
                 customer_code: text(account.customer_code),
+                quota_bytes: self.read(account.quota, parse_size),
                 managed: true,
             });
         }

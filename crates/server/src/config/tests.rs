@@ -15,6 +15,7 @@ data_dir = "filebell-data"
 [watch]
 settle = "2s"
 quiet = "0s"
+orphan_after = "1m"
 existing = "none"
 rescan = "10m"
 mode = "auto"

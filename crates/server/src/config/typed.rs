@@ -56,6 +56,7 @@ pub(super) struct Typed {
 pub(super) struct TypedWatch {
     pub(super) settle: Text,
     pub(super) quiet: Text,
+    pub(super) orphan_after: Text,
     pub(super) existing: Text,
     pub(super) rescan: Text,
     pub(super) mode: Text,
@@ -96,6 +97,7 @@ pub(super) struct TypedAccount {
     pub(super) customer_url: Text,
     pub(super) customer_id: Text,
     pub(super) customer_code: Text,
+    pub(super) quota: Text,
 }
 
 pub(super) struct TypedSubscription {
@@ -167,6 +169,7 @@ fn watch(section: &Section<'_>) -> TypedWatch {
     let typed = TypedWatch {
         settle: section.text("settle"),
         quiet: section.text("quiet"),
+        orphan_after: section.text("orphan_after"),
         existing: section.text("existing"),
         rescan: section.text("rescan"),
         mode: section.text("mode"),
@@ -221,6 +224,7 @@ fn account(section: &Section<'_>) -> TypedAccount {
         customer_url: section.text("customer_url"),
         customer_id: section.text("customer_id"),
         customer_code: section.text("customer_code"),
+        quota: section.text("quota"),
     };
     section.refuse_unknown();
     typed

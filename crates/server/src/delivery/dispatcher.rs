@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use filebell_core::id::SubscriptionId;
 use filebell_core::retry::{Outcome, Schedule, Step};
-use filebell_core::ring::Rings;
+use filebell_core::ring::{Ended, Next, Rings};
 use filebell_core::subscription::{ProtocolKind, Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -57,7 +57,7 @@ pub struct DeliveryConfig {
 }
 
 impl DeliveryConfig {
-    /// What follows from an attempt that ended at `now`, and when it is told again what is not fetched until then.
+    /// What follows from an attempt that ended at `now`.
     fn follow(
         &self,
         claimed: &Claimed,
@@ -65,17 +65,15 @@ impl DeliveryConfig {
         outcome: Outcome,
         chance: f64,
         now: TimestampMs,
-    ) -> (Step, Option<TimestampMs>) {
-        let ring = |rung| self.rings.next(rung, outcome, subscription.min_interval, now);
-        let step = self.schedule.step(outcome, claimed.attempts.saturating_add(1), chance, now);
-        match (claimed.rung, step) {
-            (None, Step::Delivered) if subscription.protocol.kind() == ProtocolKind::Nextcloud => (step, ring(0)),
-            (None, _) => (step, None),
-            (Some(rung), Step::Delivered | Step::Disable) => (step, ring(rung.saturating_add(1))),
-            // A ring that fails is a ring.
-            (Some(rung), Step::Again(_) | Step::Dead) => {
-                let next = ring(rung.saturating_add(1));
-                (next.map_or(Step::Dead, Step::Again), next)
+    ) -> Next {
+        let attempt = claimed.attempts.saturating_add(1);
+        match subscription.protocol.kind() {
+            ProtocolKind::Nextcloud => {
+                let ended = Ended { attempt, rung: claimed.rung, outcome, at: now };
+                self.rings.follow(&self.schedule, ended, subscription.min_interval, chance)
+            }
+            ProtocolKind::SageX3 | ProtocolKind::Standard => {
+                Next { step: self.schedule.step(outcome, attempt, chance, now), ring_at: None }
             }
         }
     }
@@ -86,8 +84,6 @@ impl DeliveryConfig {
 pub struct Hints {
     /// Something may be due: for whoever replays, resumes or moves a clock.
     pub wake: Arc<Notify>,
-    /// Events were recorded.
-    pub advanced: watch::Receiver<u64>,
     /// Subscriptions were changed.
     pub changed: watch::Receiver<u64>,
 }
@@ -126,9 +122,10 @@ impl Dispatcher {
             onlookers,
             config,
             public_url: public_url.to_string(),
-            wake: hints.wake.clone(),
+            room: Notify::new(),
             directory: RwLock::default(),
             held: AtomicUsize::new(0),
+            pressed: AtomicBool::new(false),
             store_fails: AtomicBool::new(false),
             workers: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -141,27 +138,31 @@ impl Dispatcher {
         let Self { shared, mut hints } = self;
         let (ended, to_settle) = mpsc::unbounded_channel();
         let settler = tokio::spawn(settler::run(shared.clone(), to_settle));
-        let mut driver = Driver { shared: shared.clone(), ended, lanes: HashMap::new(), turns: 0 };
-        let mut stale = false;
+        let mut driver = Driver::new(shared.clone(), ended);
+        let mut advanced = shared.store.advanced();
+        let (mut stale, mut look) = (false, true);
         while !stop.is_cancelled() {
             // Before anything is claimed, so that a new key or endpoint holds for the very next attempt.
             if stale || hints.changed.has_changed().unwrap_or(false) {
                 hints.changed.mark_unchanged();
                 stale = driver.refresh().await.is_err();
+                look = true;
             }
-            let wait = driver.turn(&stop).await.unwrap_or_else(|error| {
+            let wait = driver.turn(look, &stop).await.unwrap_or_else(|error| {
                 tracing::error!(error = &error as &dyn Error, "what is due could not be read or claimed");
                 IDLE_MAX
             });
+            look = false;
             if wait.is_zero() {
                 continue;
             }
-            stale |= tokio::select! {
-                () = changed(&mut hints.changed) => true,
-                () = stop.cancelled() => false,
-                () = hints.wake.notified() => false,
-                () = changed(&mut hints.advanced) => false,
-                () = sleep(wait) => false,
+            (stale, look) = tokio::select! {
+                () = changed(&mut hints.changed) => (true, true),
+                () = stop.cancelled() => (stale, false),
+                () = hints.wake.notified() => (stale, true),
+                () = shared.room.notified() => (stale, false),
+                () = changed(&mut advanced) => (stale, false),
+                () = sleep(wait) => (stale, false),
             };
         }
         shared.stop.cancel();
@@ -194,10 +195,13 @@ pub(super) struct Shared {
     egress: Egress,
     config: DeliveryConfig,
     public_url: String,
-    wake: Arc<Notify>,
+    /// There is room again for what is due.
+    room: Notify,
     directory: RwLock<Directory>,
     in_flight: Semaphore,
     held: AtomicUsize,
+    /// Something due was left, for enough was held.
+    pressed: AtomicBool,
     store_fails: AtomicBool,
     workers: TaskTracker,
 }
@@ -211,15 +215,21 @@ struct Directory {
 }
 
 impl Shared {
-    /// How many notifications are claimed and not settled.
-    pub(super) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-
     /// So many are settled, or let go.
     pub(super) fn release(&self, count: usize) {
         self.held.fetch_sub(count, Ordering::Relaxed);
-        self.wake.notify_one();
+        if self.pressed.swap(false, Ordering::Relaxed) {
+            self.room.notify_one();
+        }
+    }
+
+    /// How many more may be held.
+    fn room(&self) -> usize {
+        let room = HELD_MAX.saturating_sub(self.held.load(Ordering::Relaxed));
+        if room < CLAIM_MAX {
+            self.pressed.store(true, Ordering::Relaxed);
+        }
+        room
     }
 
     /// Gives back what was claimed and is not sent, so that it need not wait for its lease to run out.
@@ -229,12 +239,13 @@ impl Shared {
             tracing::warn!(error = &error as &dyn Error, "what was claimed could not be given back");
         }
         self.release(count);
+        self.room.notify_one();
     }
 
     /// Whether attempts wait for a store that does not take them.
     pub(super) fn set_store_fails(&self, fails: bool) {
         if self.store_fails.swap(fails, Ordering::Relaxed) != fails {
-            self.wake.notify_one();
+            self.room.notify_one();
         }
     }
 
@@ -261,6 +272,11 @@ impl Shared {
         active.then(|| subscription.clone())
     }
 
+    /// Whether it was there when the subscriptions were last read.
+    fn knows(&self, id: SubscriptionId) -> bool {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).by_id.contains_key(&id)
+    }
+
     fn with_directory<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
         change(&mut self.directory.write().unwrap_or_else(PoisonError::into_inner))
     }
@@ -272,60 +288,100 @@ struct Driver {
     ended: mpsc::UnboundedSender<Settlement>,
     lanes: HashMap<String, Arc<Lane>>,
     turns: usize,
+    /// When the first of each subscription is due, as far as is known: never later than it is.
+    agenda: HashMap<SubscriptionId, TimestampMs>,
+    /// When the store was last asked for all that is due.
+    looked: Option<Instant>,
 }
 
 impl Driver {
-    /// Claims what is due and has room; answers how long to wait for the next turn if no hint comes.
-    async fn turn(&mut self, stop: &CancellationToken) -> Result<Duration, StoreError> {
+    fn new(shared: Arc<Shared>, ended: mpsc::UnboundedSender<Settlement>) -> Self {
+        Self { shared, ended, lanes: HashMap::new(), turns: 0, agenda: HashMap::new(), looked: None }
+    }
+
+    /// Claims what is due and has room; answers how long to wait for the next turn if no hint comes. With `look`, and
+    /// now and then without, the store is asked for all that is due: what it tells of by itself may get lost.
+    async fn turn(&mut self, look: bool, stop: &CancellationToken) -> Result<Duration, StoreError> {
         if self.shared.store_fails.load(Ordering::Relaxed) {
             return Ok(IDLE_MAX);
         }
-        self.claim_just_due().await;
-        let mut due = self.shared.store.due().await?;
-        if due.iter().any(|(id, _)| self.shared.active(*id).is_none()) {
+        // What was recorded a moment ago waits for no look at all the rest.
+        self.hear().await?;
+        let mut more = self.claim_due(stop).await;
+        if look || self.looked.is_none_or(|looked| looked.elapsed() >= IDLE_MAX) {
+            let due = self.shared.store.due().await?;
+            if due.iter().any(|(id, _)| self.shared.active(*id).is_none()) {
+                self.refresh().await?;
+            }
+            due.into_iter().for_each(|(id, due_at)| self.note(id, due_at));
+            self.looked = Some(Instant::now());
+            more |= self.claim_due(stop).await;
+        }
+        self.hear().await?;
+        let now = self.shared.seams.now();
+        // What is due and has no room is waited for by a hint.
+        let later = self.agenda.values().filter(|due_at| **due_at > now).min();
+        Ok(if more { Duration::ZERO } else { later.map_or(IDLE_MAX, |later| later.since(now).min(IDLE_MAX)) })
+    }
+
+    /// Takes in what the store tells of by itself.
+    async fn hear(&mut self) -> Result<(), StoreError> {
+        let just_due = self.shared.store.just_due();
+        if just_due.iter().any(|(id, _)| !self.shared.knows(*id)) {
             self.refresh().await?;
         }
-        // Each turn begins with another subscription, so that none always comes last.
-        self.turns = self.turns.wrapping_add(1);
-        let first = self.turns.checked_rem(due.len()).unwrap_or(0);
-        due.rotate_left(first);
+        just_due.into_iter().for_each(|(id, due_at)| self.note(id, due_at));
+        Ok(())
+    }
+
+    fn note(&mut self, id: SubscriptionId, due_at: TimestampMs) {
+        self.agenda.entry(id).and_modify(|at| *at = due_at.min(*at)).or_insert(due_at);
+    }
+
+    /// Claims what is on the agenda, due and has room; answers whether more could be claimed at once.
+    async fn claim_due(&mut self, stop: &CancellationToken) -> bool {
         let now = self.shared.seams.now();
-        let later = due.iter().filter(|(_, due_at)| *due_at > now).map(|(_, due_at)| due_at.since(now)).min();
-        let ready: Vec<SubscriptionId> =
-            due.into_iter().filter(|(_, due_at)| *due_at <= now).map(|(id, _)| id).collect();
+        let due = self.agenda.iter().filter(|(_, due_at)| **due_at <= now);
+        let mut ready: Vec<SubscriptionId> = due.map(|(id, _)| *id).collect();
+        // Each turn begins with another subscription, so that none always comes last.
+        ready.sort_unstable();
+        self.turns = self.turns.wrapping_add(1);
+        let first = self.turns.checked_rem(ready.len()).unwrap_or(0);
+        ready.rotate_left(first);
         let mut more = false;
         for some in ready.chunks(CLAIMS_AT_ONCE_MAX) {
             if stop.is_cancelled() {
                 break;
             }
             let calls: Vec<_> = some.iter().filter_map(|id| self.prepare(*id)).map(Call::make).collect();
-            more |= join_all(calls).await.contains(&true);
+            for (id, left) in join_all(calls).await {
+                more |= left == Left::More;
+                if left != Left::Nothing {
+                    self.note(id, now);
+                }
+            }
         }
-        Ok(if more { Duration::ZERO } else { later.map_or(IDLE_MAX, |later| later.min(IDLE_MAX)) })
-    }
-
-    /// What was recorded a moment ago is claimed at once; the look at all that is due comes after, and is waited for by
-    /// nobody.
-    async fn claim_just_due(&mut self) {
-        let just_due = self.shared.store.just_due();
-        let some = just_due.iter().take(CLAIMS_AT_ONCE_MAX);
-        let calls: Vec<_> = some.filter_map(|id| self.prepare(*id)).map(Call::make).collect();
-        join_all(calls).await;
+        more
     }
 
     /// A call on the store for what a subscription has due, if there is room for it.
     fn prepare(&mut self, id: SubscriptionId) -> Option<Call> {
-        let subscription = self.shared.active(id)?;
+        let Some(subscription) = self.shared.active(id) else {
+            // When it is told again, a look at all that is due finds it.
+            self.agenda.remove(&id);
+            return None;
+        };
         let lane = self
             .lanes
             .entry(subscription.endpoint.to_string())
             .or_insert_with(|| Arc::new(Lane::new(self.shared.config.max_in_flight_per_endpoint)))
             .clone();
-        let limit = lane.reserve(CLAIM_MAX.min(HELD_MAX.saturating_sub(self.shared.held())));
+        let limit = lane.reserve(CLAIM_MAX.min(self.shared.room()));
         if limit == 0 {
             return None;
         }
         self.shared.held.fetch_add(limit, Ordering::Relaxed);
+        self.agenda.remove(&id);
         let worker = Worker { shared: self.shared.clone(), lane, ended: self.ended.clone() };
         Some(Call { worker, subscription, limit })
     }
@@ -349,9 +405,20 @@ struct Call {
     limit: usize,
 }
 
+/// What may be due of a subscription after a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Nothing.
+    Nothing,
+    /// More than there is room for.
+    NoRoom,
+    /// More that could be claimed at once.
+    More,
+}
+
 impl Call {
-    /// Claims, and starts workers; answers whether there may be more that could be claimed at once.
-    async fn make(self) -> bool {
+    /// Claims, and starts workers.
+    async fn make(self) -> (SubscriptionId, Left) {
         let Self { worker, subscription, limit } = self;
         let Shared { store, seams, config, held, .. } = &*worker.shared;
         let now = seams.now();
@@ -367,7 +434,12 @@ impl Call {
         let full = claimed.len() >= limit;
         let jobs = claimed.into_iter().map(|claimed| Job { claimed, start_before });
         worker.start(worker.lane.put(limit, jobs, full));
-        full && limit == CLAIM_MAX
+        let left = match full {
+            true if limit == CLAIM_MAX => Left::More,
+            true => Left::NoRoom,
+            false => Left::Nothing,
+        };
+        (subscription.id, left)
     }
 }
 
@@ -396,7 +468,7 @@ impl Worker {
             }
             let Some(taken) = self.lane.take() else { return };
             if taken.refill {
-                shared.wake.notify_one();
+                shared.room.notify_one();
             }
             let Some(subscription) = self.still_to_send(&taken.job) else {
                 drop(place);
@@ -432,17 +504,18 @@ impl Worker {
             "sending"
         );
         let body = letter::body(&claimed, subscription, &shared.public_url);
-        let exchange = match letter::sign(body.clone(), &claimed, subscription, started_at) {
-            Ok(request) => shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await,
-            Err(error) => {
-                let detail = Some(error.to_string());
-                Exchange { outcome: Outcome::Unreachable, status: None, detail, took: Duration::ZERO }
+        let (print, exchange) = match letter::sign(body.clone(), claimed.notification, subscription, started_at) {
+            Ok(request) => {
+                let print = letter::print(&subscription.endpoint, &request);
+                (Some(print), shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await)
             }
+            Err(error) => (None, Exchange::unanswered(error.to_string(), Duration::ZERO)),
         };
         let now = shared.seams.now();
-        let (step, ring_at) =
+        let Next { step, ring_at } =
             shared.config.follow(&claimed, subscription, exchange.outcome, shared.seams.chance(), now);
-        let noted = self.lane.note(step == Step::Delivered, exchange.took);
+        // Who answers 500 to what it takes in must not come last for it.
+        let noted = self.lane.note(matches!(step, Step::Delivered | Step::Told), exchange.took);
         if step == Step::Disable {
             shared.with_directory(|directory| directory.gone.insert(subscription.id));
         }
@@ -451,8 +524,8 @@ impl Worker {
             shared.onlookers.metrics.delivered(subscription.protocol.kind(), now.since(claimed.oldest_at));
         }
         report(&claimed, subscription, step, &exchange, noted.first_failure);
-        let Exchange { status, detail, took, .. } = exchange;
-        let attempt = Attempt { started_at, took, status, detail };
+        let Exchange { status, detail, took, timing, answer, .. } = exchange;
+        let attempt = Attempt { started_at, took, status, detail, timing, answer, print };
         // The settler outlives all workers.
         let _ = self.ended.send(Settlement { claimed, step, body, ring_at, attempt });
         self.start(noted.start);
@@ -479,7 +552,9 @@ fn report(claimed: &Claimed, subscription: &Subscription, step: Step, exchange: 
     }
     match step {
         Step::Delivered if claimed.rung.is_some() => say!(debug, "rung again, for nobody has fetched"),
+        Step::Told if claimed.rung.is_some() => say!(debug, "rung again, and answered 500"),
         Step::Again(_) | Step::Dead if claimed.rung.is_some() => say!(info, "rung again in vain"),
+        Step::Told => say!(info, "answered 500: rung again until it is fetched"),
         Step::Delivered if claimed.attempts == 0 => say!(debug, "delivered"),
         Step::Delivered => say!(info, "delivered at last"),
         Step::Again(_) if first_failure => say!(info, "not delivered; will try again"),

@@ -20,13 +20,16 @@ use filebell_core::retry::Outcome;
 use filebell_core::time::TimestampMs;
 use filebell_core::wire::SignedRequest;
 use headers::Header;
-use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, Request, Response, Uri};
+use http::header::{
+    CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SERVER, USER_AGENT, VIA, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::client::legacy::connect::Connect;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -34,7 +37,10 @@ use tower_service::Service;
 use url::Url;
 
 use super::address::{Policy, Verdict, judge};
+use super::opening::{Opened, Opening, Timed, timing};
+use super::trial::{Notes, StepName};
 use crate::seams::Seams;
+use crate::store::Timing;
 
 /// How long a connection waits for its next exchange. Receivers commonly hang up after 5 s: we go first.
 const IDLE_MAX: Duration = Duration::from_secs(4);
@@ -46,7 +52,15 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// This much of a refusing answer is kept for a person to read.
 const DETAIL_BYTES_MAX: usize = 200;
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("filebell/", env!("CARGO_PKG_VERSION")));
+/// This much of the body of any answer is kept beside the attempt,
+const BODY_BYTES_KEPT_MAX: usize = 2048;
+/// and of these headers of an answer that has a body or refuses,
+const HEADERS_KEPT: [HeaderName; 6] =
+    [CONTENT_TYPE, SERVER, VIA, RETRY_AFTER, WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")];
+/// so much each.
+const HEADER_BYTES_KEPT_MAX: usize = 200;
+const AGENT_TEXT: &str = concat!("filebell/", env!("CARGO_PKG_VERSION"));
+const AGENT: HeaderValue = HeaderValue::from_static(AGENT_TEXT);
 
 /// Why a connection was not made.
 #[derive(Debug, thiserror::Error)]
@@ -106,12 +120,32 @@ pub struct Exchange {
     pub detail: Option<String>,
     /// How long it took.
     pub took: Duration,
+    /// What it spent its time on.
+    pub timing: Timing,
+    /// What is kept of the answer: header lines, an empty line, the beginning of the body; empty if there is nothing.
+    pub answer: Vec<u8>,
+}
+
+impl Exchange {
+    /// One that never left, or was never answered.
+    pub(super) fn unanswered(detail: String, took: Duration) -> Self {
+        Self {
+            outcome: Outcome::Unreachable,
+            status: None,
+            detail: Some(detail),
+            took,
+            timing: Timing::default(),
+            answer: Vec::new(),
+        }
+    }
 }
 
 /// Posts notifications. Cheap to clone; the clones share their connections.
 #[derive(Clone)]
 pub struct Egress {
-    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    client: Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>,
+    policy: Arc<Policy>,
+    tls: Arc<ClientConfig>,
     seams: Seams,
 }
 
@@ -130,19 +164,15 @@ impl Egress {
                 builder.with_root_certificates(RootCertStore::empty())
             }
         };
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(builder.with_no_client_auth())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(Connector { policy: Arc::new(policy) });
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .http1_title_case_headers(true)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(connector);
-        Ok(Self { client, seams })
+        Ok(Self::with_tls(policy, seams, builder.with_no_client_auth()))
+    }
+
+    /// With these certificates.
+    pub(super) fn with_tls(policy: Policy, seams: Seams, tls: ClientConfig) -> Self {
+        let (policy, tls) = (Arc::new(policy), Arc::new(tls));
+        let connector = Connector { policy: policy.clone(), notes: None };
+        let client = client(Timed(HttpsConnector::from((connector, tls.clone()))));
+        Self { client, policy, tls, seams }
     }
 
     /// Posts a request and waits for the answer, until `deadline` at most: resolution, connection, TLS, head and body
@@ -150,43 +180,75 @@ impl Egress {
     ///
     /// The head decides. The body is read so that the connection can be used again, and for a person to read.
     pub async fn post(&self, endpoint: &EndpointUrl, request: SignedRequest, deadline: Duration) -> Exchange {
-        let began = Instant::now();
-        let (outcome, status, detail) = match to_http(endpoint, request) {
-            Err(error) => (Outcome::Unreachable, None, Some(error.to_string())),
-            Ok(request) => self.exchange(endpoint, request, began, deadline).await,
-        };
-        Exchange { outcome, status, detail, took: began.elapsed() }
+        self.post_by(&self.client, endpoint, request, deadline).await
     }
 
-    async fn exchange(
+    /// The same by another client.
+    pub(super) async fn post_by<C: Connect + Clone + Send + Sync + 'static>(
         &self,
+        client: &Client<C, Full<Bytes>>,
+        endpoint: &EndpointUrl,
+        request: SignedRequest,
+        deadline: Duration,
+    ) -> Exchange {
+        let began = Instant::now();
+        let exchange = match to_http(endpoint, request) {
+            Err(error) => Exchange::unanswered(error.to_string(), Duration::ZERO),
+            Ok(request) => self.exchange(client, endpoint, request, began, deadline).await,
+        };
+        Exchange { took: began.elapsed(), ..exchange }
+    }
+
+    /// A connector that notes how a connection is made.
+    pub(super) fn noting(&self, notes: Notes) -> HttpsConnector<Connector> {
+        HttpsConnector::from((Connector { policy: self.policy.clone(), notes: Some(notes) }, self.tls.clone()))
+    }
+
+    async fn exchange<C: Connect + Clone + Send + Sync + 'static>(
+        &self,
+        client: &Client<C, Full<Bytes>>,
         endpoint: &EndpointUrl,
         request: Request<Full<Bytes>>,
         began: Instant,
         deadline: Duration,
-    ) -> (Outcome, Option<u16>, Option<String>) {
+    ) -> Exchange {
         // A deadline too far to be named is a day away.
         let until = began.checked_add(deadline).unwrap_or(began + Duration::from_secs(86_400));
-        let response = match timeout_at(until, self.client.request(request)).await {
+        let response = match timeout_at(until, client.request(request)).await {
             Err(_) => {
                 let detail = format!("no answer within {} ms", deadline.as_millis());
-                return (Outcome::Unreachable, None, Some(detail));
+                return Exchange::unanswered(detail, deadline);
             }
-            Ok(Err(error)) => return (Outcome::Unreachable, None, Some(reason(&error))),
+            Ok(Err(error)) => return Exchange::unanswered(reason(&error), began.elapsed()),
             Ok(Ok(response)) => response,
         };
+        let timing = timing(response.extensions(), began.elapsed());
         let status = response.status();
-        if status.is_success() {
-            drain(response, until).await;
-            return (Outcome::Accepted, Some(status.as_u16()), None);
-        }
-        let retry_after = retry_after(response.headers(), self.seams.now());
-        let redirect =
-            status.is_redirection().then(|| redirect(endpoint.url(), response.headers().get(LOCATION))).flatten();
-        let beginning = drain(response, until).await;
-        let outcome = Outcome::Refused { status: status.as_u16(), retry_after };
-        (outcome, Some(status.as_u16()), redirect.or_else(|| readable(&beginning)))
+        let (head, body) = response.into_parts();
+        let beginning = drain(body, until).await;
+        let (outcome, detail) = if status.is_success() {
+            (Outcome::Accepted, None)
+        } else {
+            let redirect = status.is_redirection().then(|| redirect(endpoint.url(), head.headers.get(LOCATION)));
+            let retry_after = retry_after(&head.headers, self.seams.now());
+            let said = || readable(beginning.get(..DETAIL_BYTES_MAX).unwrap_or(&beginning));
+            (Outcome::Refused { status: status.as_u16(), retry_after }, redirect.flatten().or_else(said))
+        };
+        let answer =
+            if status.is_success() && beginning.is_empty() { beginning } else { kept(&head.headers, &beginning) };
+        Exchange { outcome, status: Some(status.as_u16()), detail, took: began.elapsed(), timing, answer }
     }
+}
+
+/// A client that posts as all of ours do.
+pub(super) fn client<C: Connect + Clone>(connector: C) -> Client<C, Full<Bytes>> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_MAX)
+        .http1_title_case_headers(true)
+        .http1_max_buf_size(HEAD_BYTES_MAX)
+        .build(connector)
 }
 
 fn to_http(endpoint: &EndpointUrl, request: SignedRequest) -> Result<Request<Full<Bytes>>, http::Error> {
@@ -199,20 +261,59 @@ fn to_http(endpoint: &EndpointUrl, request: SignedRequest) -> Result<Request<Ful
     Ok(posted)
 }
 
+/// The request line and the headers as they go over the wire, but for what a query carries.
+pub(super) fn head(endpoint: &EndpointUrl, request: &SignedRequest) -> String {
+    let url = endpoint.url();
+    let names: Vec<String> = url.query_pairs().map(|(name, _)| format!("{name}=***")).collect();
+    let query = if names.is_empty() { String::new() } else { format!("?{}", names.join("&")) };
+    let host = url.host_str().unwrap_or_default();
+    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let mut head = format!("POST {}{query} HTTP/1.1\n", url.path());
+    let agent = ("user-agent", AGENT_TEXT);
+    let length = request.body.len().to_string();
+    let signed = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    for (name, value) in [agent].into_iter().chain(signed).chain([("host", &*host), ("content-length", &*length)]) {
+        head.extend([&*title_case(name), ": ", value, "\n"]);
+    }
+    head
+}
+
+/// As header names are written on HTTP/1.1.
+fn title_case(name: &str) -> String {
+    let mut first = true;
+    let mut title =
+        |c: char| if std::mem::replace(&mut first, c == '-') { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+    name.chars().map(&mut title).collect()
+}
+
 /// Reads an answer to its end if that comes soon enough, else hangs up; answers its beginning.
-async fn drain(response: Response<Incoming>, until: Instant) -> Vec<u8> {
-    let mut body = response.into_body();
+async fn drain(mut body: Incoming, until: Instant) -> Vec<u8> {
     let mut beginning = Vec::new();
     let mut read = 0;
     while let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await {
         let Some(data) = frame.data_ref() else { continue };
         read += data.len();
-        beginning.extend(data.iter().take(DETAIL_BYTES_MAX.saturating_sub(beginning.len())));
+        beginning.extend(data.iter().take(BODY_BYTES_KEPT_MAX.saturating_sub(beginning.len())));
         if read > ANSWER_BYTES_MAX {
             break;
         }
     }
     beginning
+}
+
+/// What is kept of an answer.
+fn kept(headers: &HeaderMap, beginning: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    for name in &HEADERS_KEPT {
+        if let Some(value) = headers.get(name) {
+            kept.extend([name.as_str().as_bytes(), b": "].concat());
+            kept.extend(value.as_bytes().iter().take(HEADER_BYTES_KEPT_MAX));
+            kept.push(b'\n');
+        }
+    }
+    kept.push(b'\n');
+    kept.extend(beginning);
+    kept
 }
 
 /// `Retry-After` in seconds, or as a date seen from `now`.
@@ -245,7 +346,7 @@ fn readable(bytes: &[u8]) -> Option<String> {
 }
 
 /// Why there was no answer: our own words if we have some, else what the layers below say.
-fn reason(error: &(dyn Error + 'static)) -> String {
+pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
     let mut chain = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
@@ -260,12 +361,14 @@ fn reason(error: &(dyn Error + 'static)) -> String {
 
 /// Makes the connections, below TLS.
 #[derive(Clone)]
-struct Connector {
+pub(super) struct Connector {
     policy: Arc<Policy>,
+    /// Where each step is noted, while somebody looks on.
+    notes: Option<Notes>,
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = Opened;
     type Error = EgressError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, EgressError>> + Send>>;
 
@@ -274,30 +377,47 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let policy = self.policy.clone();
+        let Self { policy, notes } = self.clone();
         Box::pin(async move {
-            let addresses = addresses(&uri, &policy).await?;
-            connect(&uri, addresses).await
+            let note = |step, began, result: Result<String, &EgressError>| {
+                if let Some(notes) = &notes {
+                    notes.note(step, began, result);
+                }
+            };
+            let began = Instant::now();
+            let resolved = resolve(&uri).await;
+            note(StepName::Resolve, began, resolved.as_deref().map(listed));
+            let (addresses, resolved_at) = (resolved?, Instant::now());
+            let allowed = addresses.iter().try_for_each(|address| check(&uri, address.ip(), &policy));
+            note(StepName::Policy, resolved_at, allowed.as_ref().map(|()| allowed_how(&addresses, &policy)));
+            allowed?;
+            let connected = connect(&uri, addresses).await;
+            note(StepName::Connect, resolved_at, connected.as_ref().map(|(_, address)| address.to_string()));
+            Ok(Opened::new(connected?.0, Opening::new(began, resolved_at)))
         })
     }
 }
 
-/// What a host resolves to, if the policy allows all of it.
-async fn addresses(uri: &Uri, policy: &Policy) -> Result<Vec<SocketAddr>, EgressError> {
-    let host = host(uri);
-    let tls = uri.scheme_str() == Some("https");
+/// What a host resolves to.
+async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, EgressError> {
+    let (host, tls) = (host(uri), uri.scheme_str() == Some("https"));
     let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
     let resolved = tokio::net::lookup_host((host, port)).await;
-    let addresses: Vec<_> =
-        resolved.map_err(|why| EgressError::Resolve { host: host.to_owned(), why: Some(why) })?.collect();
-    for address in &addresses {
-        check(host, address.ip(), tls, policy)?;
-    }
-    Ok(addresses)
+    Ok(resolved.map_err(|why| EgressError::Resolve { host: host.to_owned(), why: Some(why) })?.collect())
 }
 
-fn check(host: &str, address: IpAddr, tls: bool, policy: &Policy) -> Result<(), EgressError> {
-    let host = host.to_owned();
+fn listed(addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    addresses.join(", ")
+}
+
+fn allowed_how(addresses: &[SocketAddr], policy: &Policy) -> String {
+    let exempt = addresses.iter().any(|address| judge(address.ip(), policy) == Verdict::Allowed);
+    if exempt { "allowed by egress.allow_networks" } else { "public" }.to_owned()
+}
+
+fn check(uri: &Uri, address: IpAddr, policy: &Policy) -> Result<(), EgressError> {
+    let (host, tls) = (host(uri).to_owned(), uri.scheme_str() == Some("https"));
     match judge(address, policy) {
         Verdict::Allowed => Ok(()),
         Verdict::Public if tls || policy.allow_http => Ok(()),
@@ -306,14 +426,14 @@ fn check(host: &str, address: IpAddr, tls: bool, policy: &Policy) -> Result<(), 
     }
 }
 
-async fn connect(uri: &Uri, addresses: Vec<SocketAddr>) -> Result<TokioIo<TcpStream>, EgressError> {
+async fn connect(uri: &Uri, addresses: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), EgressError> {
     let mut failed = EgressError::Resolve { host: host(uri).to_owned(), why: None };
     for address in addresses {
         match timeout(CONNECT_MAX, TcpStream::connect(address)).await.unwrap_or_else(|late| Err(late.into())) {
             Ok(stream) => {
                 // A small loss of speed where the system refuses it.
                 let _ = stream.set_nodelay(true);
-                return Ok(TokioIo::new(stream));
+                return Ok((stream, address));
             }
             Err(why) => failed = EgressError::Connect { address, why },
         }

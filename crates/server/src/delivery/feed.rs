@@ -126,6 +126,7 @@ impl Ended {
             (Some(_), _) => (NotificationState::Delivered, *ring_at),
             (None, Step::Delivered) => (NotificationState::Delivered, None),
             (None, Step::Again(at)) => (NotificationState::Pending, Some(*at)),
+            (None, Step::Told) => (NotificationState::Told, *ring_at),
             (None, Step::Disable) => (NotificationState::Pending, None),
             (None, Step::Dead) => (NotificationState::Dead, None),
         };
@@ -173,7 +174,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::store::{Claimed, LeaseToken};
+    use crate::store::{Claimed, LeaseToken, Timing};
 
     fn settlement() -> Settlement {
         let mark = Mark { seq: Seq::ZERO, ordinal: 0 };
@@ -190,7 +191,15 @@ mod tests {
             rung: None,
             token: LeaseToken(1),
         };
-        let attempt = Attempt { started_at: TimestampMs::ZERO, took: Duration::ZERO, status: Some(204), detail: None };
+        let attempt = Attempt {
+            started_at: TimestampMs::ZERO,
+            took: Duration::ZERO,
+            status: Some(204),
+            detail: None,
+            timing: Timing::default(),
+            answer: Vec::new(),
+            print: None,
+        };
         Settlement { claimed, step: Step::Delivered, body: Vec::new(), ring_at: None, attempt }
     }
 

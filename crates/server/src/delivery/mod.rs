@@ -9,11 +9,15 @@ mod egress;
 mod feed;
 mod lane;
 mod letter;
+mod opening;
 mod settler;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use address::{Policy, Verdict, judge};
 pub use dispatcher::{DeliveryConfig, Dispatcher, Hints, Onlookers};
 pub use egress::{Egress, EgressError, Exchange};
 pub use feed::{Ended, Feed, Since};
+pub use letter::{Letter, Shown};
+pub use trial::{StepName, Trial, TrialStep};

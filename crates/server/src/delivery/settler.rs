@@ -18,8 +18,6 @@ use crate::store::{Settlement, StoreError};
 
 /// At most this many attempts are written in one commit.
 const BATCH_ATTEMPTS_MAX: usize = 1024;
-/// While more are under way, they are waited for so long: a commit costs about the same for one and for a hundred.
-const GATHER: Duration = Duration::from_millis(2);
 /// The first wait after a failed commit; each further one is twice as long.
 const AGAIN_MIN: Duration = Duration::from_millis(50);
 /// The longest wait after a failed commit.
@@ -31,14 +29,6 @@ const STOPPING_MAX: Duration = Duration::from_secs(5);
 pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Settlement>) {
     let mut batch = Vec::new();
     while ended.recv_many(&mut batch, BATCH_ATTEMPTS_MAX).await > 0 {
-        if batch.len() < BATCH_ATTEMPTS_MAX && shared.held() > batch.len() {
-            sleep(GATHER).await;
-            while batch.len() < BATCH_ATTEMPTS_MAX
-                && let Ok(settlement) = ended.try_recv()
-            {
-                batch.push(settlement);
-            }
-        }
         settle(&shared, std::mem::take(&mut batch)).await;
     }
 }
@@ -82,10 +72,8 @@ async fn write(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> 
     let mut wait = AGAIN_MIN;
     let mut give_up_at = None;
     loop {
-        let began = Instant::now();
         let error = match shared.store.settle(batch.to_vec(), shared.seams.now(), shared.seams.fresh_ids()).await {
             Ok(held) => {
-                shared.onlookers.metrics.committed(Commit::Attempts, batch.len(), began.elapsed());
                 shared.set_store_fails(false);
                 shared.onlookers.feed.push(batch.iter().zip(&held).filter(|(_, held)| **held).map(|(one, _)| one));
                 for (one, held) in batch.iter().zip(held) {

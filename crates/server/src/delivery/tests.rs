@@ -26,7 +26,8 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::seams::Seams;
 use crate::store::{
-    Attempt, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification, NotificationState, Store, StoreKey,
+    Attempt, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification, NotificationState, Store,
+    StoreKey, Timing,
 };
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -209,7 +210,6 @@ struct House {
     clock: Arc<AtomicI64>,
     dir: tempfile::TempDir,
     wake: Arc<Notify>,
-    advance: watch::Sender<u64>,
     change: watch::Sender<u64>,
     running: Option<(JoinHandle<()>, CancellationToken)>,
     config: DeliveryConfig,
@@ -247,6 +247,7 @@ impl House {
             customer_url: "https://x3.example.com".into(),
             customer_id: "cfg-1".into(),
             customer_code: "acme".into(),
+            quota_bytes: None,
             managed: false,
         };
         let account = store.upsert_account(account, TimestampMs::from_millis(START)).await.unwrap().id;
@@ -256,7 +257,6 @@ impl House {
             clock: Arc::new(AtomicI64::new(START)),
             dir,
             wake: Arc::default(),
-            advance: watch::Sender::new(0),
             change: watch::Sender::new(0),
             running: None,
             config,
@@ -272,8 +272,7 @@ impl House {
     }
 
     fn start(&mut self) {
-        let hints =
-            Hints { wake: self.wake.clone(), advanced: self.advance.subscribe(), changed: self.change.subscribe() };
+        let hints = Hints { wake: self.wake.clone(), changed: self.change.subscribe() };
         let egress = Egress::new(loopback(), self.seams()).unwrap();
         let public_url = "https://files.example.org".parse().unwrap();
         let dispatcher = Dispatcher::new(
@@ -325,7 +324,6 @@ impl House {
         let first = self.files.fetch_add(count, Ordering::SeqCst);
         let arrivals = (first..first + count).map(|number| arrival(self.account, number)).collect();
         self.store.record(arrivals, self.seams().now(), self.seams().fresh_ids()).await.unwrap();
-        self.advance.send_modify(|turn| *turn += 1);
     }
 
     /// Time passes.
@@ -455,6 +453,75 @@ async fn a_nextcloud_receiver_that_fetches_nothing_is_rung_again_in_bounds() {
     assert_eq!(got.len(), 3);
     assert!(got.iter().all(|one| one.body == got[0].body));
     assert_eq!(house.newest(rdm).await.state, NotificationState::Delivered);
+}
+
+/// A subscription to a receiver that answers as GakuNin RDM's does: 500, whatever it then does.
+async fn told_with_500(house: &House) -> (Receiver, SubscriptionId) {
+    let receiver = Receiver::answering([status(500)]).await;
+    let protocol = NewProtocol::Nextcloud("cloud:test2".into());
+    let rdm = house.subscribe_as("rdm", &receiver.url(), protocol, COMMON_KEY, secs(2)).await;
+    house.arrive(1).await;
+    house.attempted(rdm, 1).await;
+    assert_eq!(house.newest(rdm).await.state, NotificationState::Told);
+    (receiver, rdm)
+}
+
+#[tokio::test]
+async fn a_receiver_that_answers_500_and_fetches_is_left_in_peace() {
+    let house = House::new().await;
+    let (receiver, rdm) = told_with_500(&house).await;
+    // As whoever answers `recent` does.
+    house.store.acknowledge_recent(house.account, house.seams().now().to_secs()).await.unwrap();
+    assert_eq!(house.newest(rdm).await.state, NotificationState::Delivered);
+    house.pass(secs(100_000));
+    house.arrive(1).await;
+    house.attempted(rdm, 1).await;
+    assert_eq!(receiver.received().len(), 2, "only what is new is told");
+    let standing = house.store.standings().await.unwrap().remove(0);
+    assert_eq!((standing.dead, standing.unfetched_at), (0, None));
+}
+
+#[tokio::test]
+async fn a_receiver_that_answers_500_and_never_fetches_is_rung_in_bounds_and_holds_up_nothing_newer() {
+    let house = House::new().await;
+    let (receiver, rdm) = told_with_500(&house).await;
+    let first = house.newest(rdm).await.id;
+    house.pass(secs(10));
+    house.attempted(rdm, 2).await;
+    // The next ring is half a minute off; what is new is told at the end of the interval.
+    house.pass(secs(2));
+    house.arrive(1).await;
+    receiver.has_received(3).await;
+    house.attempted(rdm, 1).await;
+    let newest = house.newest(rdm).await.id;
+    assert_ne!(newest, first);
+    assert_eq!(house.store.notification(first).await.unwrap().unwrap().state, NotificationState::Superseded);
+    for (attempts, gap) in [(2, 10), (3, 30)] {
+        house.pass(secs(gap));
+        house.attempted(rdm, attempts).await;
+    }
+    until("it is given up", async || house.newest(rdm).await.state == NotificationState::Dead).await;
+    let standing = house.store.standings().await.unwrap().remove(0);
+    assert!(standing.unfetched_at.is_some() && standing.dead == 1);
+    house.pass(secs(100_000));
+    house.arrive(1).await;
+    receiver.has_received(6).await;
+    assert_eq!(receiver.received().len(), 6, "two of the first, three of the second, one of the third");
+}
+
+#[tokio::test]
+async fn a_gateway_that_answers_for_a_receiver_is_told_by_the_schedule() {
+    let house = House::new().await;
+    let receiver = Receiver::answering([status(502), status(503), status(200)]).await;
+    let protocol = NewProtocol::Nextcloud("cloud:test2".into());
+    let rdm = house.subscribe_as("rdm", &receiver.url(), protocol, COMMON_KEY, secs(2)).await;
+    house.arrive(1).await;
+    for (attempts, gap) in [(1, 6), (2, 34)] {
+        let failed = house.attempted(rdm, attempts).await;
+        assert_eq!(failed.state, NotificationState::Pending);
+        house.pass(secs(gap));
+    }
+    house.delivered(rdm).await;
 }
 
 #[tokio::test]
@@ -819,4 +886,126 @@ async fn a_receiver_that_does_not_speak_tls_is_not_told_in_the_clear() {
     let exchange = post(&egress, &format!("https://{}/", receiver.address), Duration::from_millis(500)).await;
     assert_eq!(exchange.outcome, Outcome::Unreachable);
     assert!(receiver.received().is_empty());
+}
+
+// --- what an attempt keeps
+
+#[tokio::test]
+async fn an_attempt_keeps_what_it_waited_for_and_what_was_answered() {
+    let egress = Egress::new(loopback(), Seams::real()).unwrap();
+    let body = "b".repeat(3000);
+    let answers = [
+        late(Duration::from_millis(50), 204),
+        bytes(&format!("HTTP/1.1 200 X\r\nserver: s\r\nset-cookie: secret\r\ncontent-length: 3000\r\n\r\n{body}")),
+        bytes("HTTP/1.1 503 X\r\nretry-after: 9\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+    ];
+    let receiver = Receiver::answering(answers).await;
+    let slow = post(&egress, &receiver.url(), TIMEOUT).await;
+    let first_byte = slow.timing.first_byte.unwrap();
+    assert!(slow.timing.resolve.is_some() && slow.timing.connect.is_some(), "{:?}", slow.timing);
+    assert_eq!(slow.timing.tls, None);
+    assert!(first_byte >= Duration::from_millis(50) && first_byte <= slow.took, "{slow:?}");
+    assert_eq!(slow.answer, b"", "nothing is kept of nothing");
+
+    let kept = post(&egress, &receiver.url(), TIMEOUT).await;
+    let none = Timing { first_byte: kept.timing.first_byte, ..Timing::default() };
+    assert_eq!((kept.timing, receiver.seen.connections.load(Ordering::SeqCst)), (none, 1), "its connection was kept");
+    assert_eq!(String::from_utf8(kept.answer).unwrap(), format!("server: s\n\n{}", &body[..2048]));
+
+    let refused = post(&egress, &receiver.url(), TIMEOUT).await;
+    assert_eq!(String::from_utf8(refused.answer).unwrap(), "retry-after: 9\n\n");
+    until("it hangs up", async || receiver.seen.hung_up.load(Ordering::SeqCst) == 1).await;
+    let anew = post(&egress, &receiver.url(), TIMEOUT).await;
+    assert!(anew.timing.connect.is_some(), "{anew:?}");
+
+    let unanswered = Receiver::answering([Answer::Hang]).await;
+    let exchange = post(&egress, &unanswered.url(), Duration::from_millis(50)).await;
+    assert_eq!((exchange.timing, exchange.answer), (Timing::default(), vec![]));
+}
+
+#[tokio::test]
+async fn a_request_is_built_again_exactly_as_it_was_sent() {
+    let house = House::new().await;
+    let receiver = Receiver::answering([status(503), status(204)]).await;
+    let url = format!("{}?token=hunter2", receiver.url());
+    let each = house.subscribe("each", &url).await;
+    let rings =
+        house.subscribe_as("rings", &url, NewProtocol::Nextcloud("cloud:test2".into()), COMMON_KEY, secs(10)).await;
+    house.arrive(1).await;
+    receiver.has_received(2).await;
+    house.attempted(each, 1).await;
+    house.attempted(rings, 1).await;
+    house.pass(secs(20));
+    house.delivered(each).await;
+    house.delivered(rings).await;
+    let all = house.store.subscriptions().await.unwrap();
+    let mut sent: Vec<_> = receiver.received();
+    for id in [each, rings] {
+        let subscription = all.iter().find(|one| one.id == id).unwrap();
+        let Notification { id, after, last, created_at, .. } = house.newest(id).await;
+        let letter = Letter { notification: id, after, last, created_at, since: TimestampSecs::from_secs(0) };
+        for attempt in house.store.attempts(id).await.unwrap() {
+            let shown = letter.shown(None, subscription, "https://files.example.org/", attempt.started_at).unwrap();
+            assert_eq!(Some(shown.print), attempt.print, "{}", subscription.name);
+            let head = shown.head.replace("token=***", "token=hunter2").trim_end().replace('\n', "\r\n");
+            let at = sent.iter().position(|one| *one == Received { head: head.clone(), body: shown.body.clone() });
+            sent.remove(at.unwrap_or_else(|| panic!("{head}\nwas not received: {sent:?}")));
+        }
+        let mut moved = subscription.clone();
+        moved.key =
+            Secret::new(if subscription.name == "each" { "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0" } else { "4f4f" });
+        let other = letter.shown(None, &moved, "https://files.example.org/", created_at).unwrap();
+        assert!(house.store.attempts(id).await.unwrap().iter().all(|one| one.print != Some(other.print)));
+    }
+    assert_eq!(sent, [], "everything received was shown");
+}
+
+/// Answers one request after another over TLS, each after a while, on a thread of its own.
+fn tls_receiver(connections: usize, exchanges: usize, after: Duration) -> SocketAddr {
+    let certificate = include_bytes!("tests/receiver.cert.der").as_slice().into();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(include_bytes!("tests/receiver.key.der").as_slice()).into();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for _ in 0..connections {
+            let (tcp, _) = listener.accept().unwrap();
+            // The handshake begins late.
+            std::thread::sleep(after);
+            let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config.clone()).unwrap(), tcp);
+            for _ in 0..exchanges {
+                let mut read = Vec::new();
+                while !read.ends_with(b"{}") {
+                    let mut buffer = [0; 1024];
+                    let count = stream.read(&mut buffer).unwrap();
+                    read.extend(&buffer[..count]);
+                }
+                std::thread::sleep(after);
+                stream.write_all(b"HTTP/1.1 204 X\r\n\r\n").unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn the_handshake_is_timed_apart_and_only_where_there_was_one() {
+    let after = Duration::from_millis(40);
+    let address = tls_receiver(1, 2, after);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(include_bytes!("tests/receiver.cert.der").as_slice().into()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let egress = Egress::with_tls(loopback(), Seams::real(), tls.with_root_certificates(roots).with_no_client_auth());
+    let url = format!("https://{address}/");
+    let first = post(&egress, &url, secs(5)).await;
+    assert_eq!(first.outcome, Outcome::Accepted, "{:?}", first.detail);
+    let (handshake, first_byte) = (first.timing.tls.unwrap(), first.timing.first_byte.unwrap());
+    assert!(handshake >= after && first_byte >= handshake + after, "{:?}", first.timing);
+    let second = post(&egress, &url, secs(5)).await;
+    assert_eq!((second.timing.tls, second.timing.connect), (None, None));
+    assert!(second.timing.first_byte.unwrap() >= after);
 }

@@ -28,6 +28,7 @@ pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap)
     let size = metadata.len();
     let stored = as_stored(&open, &metadata);
     let etag = etag(&open, &metadata)?;
+    let told = stored.is_some();
     let checksum = stored.and_then(|stored| stored.version.as_ref()).and_then(checksum);
     let modified = LastModified::from(last_modified(&metadata));
     let mut response = Response::new(Body::empty());
@@ -78,6 +79,9 @@ pub(super) async fn answer(open: OpenFile, method: &Method, headers: &HeaderMap)
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     if method != Method::HEAD {
+        if told {
+            open.handed_out();
+        }
         let mut file = tokio::fs::File::from_std(open.file);
         file.seek(SeekFrom::Start(first)).await.map_err(OpsError::File)?;
         let part = file.take(end.saturating_sub(first));

@@ -1,8 +1,10 @@
-//! The accept loop: bounds on what a connection may cost before it has said anything, and a stop that waits.
+//! The accept loop: bounds on what a connection may cost before it has said anything, a close that is heard, and a stop
+//! that waits.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,8 +13,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
@@ -24,6 +28,11 @@ const CONNECTIONS_MAX: usize = 10_000;
 /// How long a client may take to send its first byte, and then a request's headers.
 const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(30);
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
+/// What is still sent to a connection that is being closed is read for so long, as long as it does not pause.
+const LINGER_MAX: Duration = Duration::from_secs(30);
+const LINGER_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Read at a time while lingering.
+const LINGER_BYTES: usize = 16 * 1024;
 /// How long to wait after a failed accept (out of file descriptors) before trying again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -39,7 +48,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
@@ -55,6 +64,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             if !matches!(stopping.run_until_cancelled(speaks).await, Some(Ok(true))) {
                 return;
             }
+            let stream = Lingering { stream, stop: stopping, closing: None };
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             if let Some(Err(error)) = cut.run_until_cancelled(watcher.watch(connection)).await {
                 tracing::debug!(error, "a connection broke");
@@ -98,6 +108,75 @@ where
         }
         request.extensions_mut().insert(self.line.clone());
         self.router.call(request)
+    }
+}
+
+/// A connection that is closed in two steps (RFC 9112, section 9.6): who is refused while still sending an upload hears
+/// why, and not a reset.
+struct Lingering {
+    stream: TcpStream,
+    stop: CancellationToken,
+    closing: Option<Closing>,
+}
+
+struct Closing {
+    until: Instant,
+    pause: Pin<Box<Sleep>>,
+}
+
+impl AsyncRead for Lingering {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Lingering {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, stop, closing } = &mut *self;
+        if closing.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
+        }
+        let closing = closing.get_or_insert_with(|| Closing {
+            until: Instant::now() + LINGER_MAX,
+            pause: Box::pin(sleep(LINGER_PAUSE_MAX)),
+        });
+        let mut dropped = [0; LINGER_BYTES];
+        loop {
+            let now = Instant::now();
+            if stop.is_cancelled() || now >= closing.until || closing.pause.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(&mut dropped);
+            match ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => closing.pause.as_mut().reset(now + LINGER_PAUSE_MAX),
+                // It has hung up too.
+                Ok(()) | Err(_) => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }
 

@@ -146,23 +146,29 @@ impl Ops {
         Ok(shown.into_iter().map(entry).collect())
     }
 
-    /// How many bytes the journal knows at and below a path.
-    pub async fn bytes_below(&self, caller: &AccountCaller, path: Option<FilePath>) -> Result<u64, OpsError> {
-        Ok(self.0.store.bytes_below(caller.account.id, path).await?)
+    /// How many bytes the journal knows below a directory; `None` is the root.
+    pub async fn bytes_below(&self, caller: &AccountCaller, directory: Option<FilePath>) -> Result<u64, OpsError> {
+        match directory {
+            Some(directory) => Ok(self.0.store.bytes_below(caller.account.id, directory).await?),
+            None => Ok(self.usage(&caller.account).await?.used),
+        }
     }
 
-    /// Begins to write a file of the caller's.
+    /// Begins to write a file of the caller's, of so many bytes, as far as that is known.
     pub async fn begin_upload(
         &self,
         caller: &AccountCaller,
         path: FilePath,
+        size: Option<u64>,
         checksum: Option<Checksum>,
     ) -> Result<Upload, OpsError> {
         let path = checked_path(path)?;
+        self.must_fit(&caller.account, &path, size.unwrap_or(0)).await?;
+        let bytes_max = self.room_at(&caller.account, &path).await?;
         let root = root_of(&caller.account)?;
         let target = Target { account: caller.account.id, path, user: caller.account.name.clone() };
         let tag = (self.0.seams.fresh_ids())().simple().to_string();
-        Ok(Upload::begin(self.0.journal.clone(), root, target, checksum, tag).await?)
+        Ok(Upload::begin(self.0.journal.clone(), root, target, checksum, bytes_max, tag).await?)
     }
 
     /// Ends an upload. The checksum it came with is kept for who asks for it.
@@ -175,7 +181,7 @@ impl Ops {
         mtime: Option<Mtime>,
         checksum: Option<Checksum>,
     ) -> Result<Placed, OpsError> {
-        let placed = upload.commit(size, mtime).await?;
+        let placed = self.place(&caller.account, path, upload, size, mtime).await?;
         if let Some(checksum) = checksum {
             let value = format!("{} {}", hex::encode(placed.version.sha256), checksum.to_text());
             let changes = vec![(CHECKSUM_PROPERTY.to_owned(), Some(value))];
@@ -257,10 +263,11 @@ impl Ops {
 
     /// Copies a file, and tells the copy.
     pub async fn copy_file(&self, caller: &AccountCaller, from: FilePath, to: FilePath) -> Result<(), OpsError> {
-        let mut upload = self.begin_upload(caller, to.clone(), None).await?;
         let open = self.open_own_file(caller, from.clone()).await?;
+        let size = open.file.metadata().map_err(OpsError::File)?.len();
+        let mut upload = self.begin_upload(caller, to.clone(), Some(size), None).await?;
         let size = self.feed(open.file, &mut upload).await?;
-        upload.commit(Some(size), None).await?;
+        self.place(&caller.account, &to, upload, Some(size), None).await?;
         Ok(self.0.store.copy_properties(caller.account.id, from, to).await?)
     }
 
@@ -288,6 +295,33 @@ impl Ops {
     ) -> Result<(), OpsError> {
         let path = bytes_of(checked(path)?.as_ref());
         Ok(self.0.store.set_properties(caller.account.id, path, changes).await?)
+    }
+
+    /// Sets when a file or directory of the caller's was last changed. Tells nobody: its content is the same.
+    pub async fn set_mtime(&self, caller: &AccountCaller, path: FilePath, mtime: Mtime) -> Result<(), OpsError> {
+        let (root, path) = (root_of(&caller.account)?, checked_path(path)?);
+        let target = path.clone();
+        let looks = blocking(move || {
+            let root = Root::open(&root)?;
+            let before = root.look(Some(&target))?;
+            root.set_mtime(&target, mtime.into())?;
+            Ok((before, root.look(Some(&target))?))
+        });
+        let (before, after) = looks.await.map_err(absent)?;
+        // What the journal knew well it goes on knowing. Anything else is left to the source, which reads it.
+        let row = self.0.store.file_at(caller.account.id, path.clone()).await?;
+        let version = row.filter(|row| row.fingerprint == before.print).and_then(|row| row.version);
+        if let Some(version) = version {
+            let present = Present {
+                fingerprint: after.print,
+                version,
+                completeness: Completeness::Committed,
+                moved_from: None,
+                announce: Announce::News,
+            };
+            self.0.journal.record(vec![arrival(caller, path, Claim::Present(present))]).await?;
+        }
+        Ok(())
     }
 
     /// Copies the dead properties of a directory.
@@ -374,7 +408,10 @@ impl Ops {
             let digits = name.get(digits..).unwrap_or_default().to_vec();
             (digits.len(), digits)
         });
-        let mut upload = self.begin_upload(caller, to.clone(), checksum.clone()).await?;
+        let (below, all) = (root_of(&caller.account)?, names.clone());
+        let looks = blocking(move || Root::open(&below)?.look_in(Some(&directory), &all)).await.map_err(absent)?;
+        let whole = looks.into_iter().flatten().map(|look| look.print.size).sum();
+        let mut upload = self.begin_upload(caller, to.clone(), Some(whole), checksum.clone()).await?;
         for name in names {
             let (root, path) = (root_of(&caller.account)?, piece(transfer, &name)?);
             let file = blocking(move || Root::open(&root)?.open_file(&path)).await.map_err(absent)?;
@@ -451,23 +488,12 @@ fn checked(path: Option<FilePath>) -> Result<Option<FilePath>, OpsError> {
 }
 
 /// Tells what is not there, or may not be seen, from what cannot be read.
-fn absent(error: io::Error) -> OpsError {
+pub(super) fn absent(error: io::Error) -> OpsError {
     let errno = rustix::io::Errno::from_io_error(&error);
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OpsError::NotFound("file".into()),
         _ if errno.is_some_and(is_absence) => OpsError::NotFound("file".into()),
         io::ErrorKind::AlreadyExists => OpsError::Exists("a file or directory of this name".into()),
         _ => OpsError::File(error),
-    }
-}
-
-impl From<UploadError> for OpsError {
-    fn from(error: UploadError) -> Self {
-        match error {
-            UploadError::File(error) => absent(error),
-            UploadError::Directory => Self::Exists("a directory of this name".into()),
-            UploadError::Journal(error) => Self::Journal(error),
-            refused @ (UploadError::Size { .. } | UploadError::Checksum) => Self::Upload(refused),
-        }
     }
 }

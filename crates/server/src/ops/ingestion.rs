@@ -14,7 +14,7 @@ use super::signed::{Purpose, Signed};
 use super::{ApplicationCaller, Ops, OpsError};
 use crate::beneath::Root;
 use crate::source::upload::{Target, Upload};
-use crate::store::{Ingestion, IngestionStatus};
+use crate::store::{Account, Ingestion, IngestionStatus};
 
 /// The scope that lets an application put files.
 const SCOPE_INGESTION: &str = "api.dataIngestion";
@@ -25,6 +25,7 @@ const FOLLOWED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 #[derive(Debug)]
 pub struct Ingesting {
     id: IngestionId,
+    account: Account,
     root: PathBuf,
     path: FilePath,
     upload: Upload,
@@ -70,8 +71,9 @@ impl Ops {
         found.ok_or_else(|| OpsError::NotFound(format!("upload {id}")))
     }
 
-    /// Begins to take the bytes of an announced upload, by its signed URL. One that is done is done.
-    pub async fn begin_ingestion(&self, url: &Signed<'_>) -> Result<Ingesting, OpsError> {
+    /// Begins to take the bytes of an announced upload, by its signed URL; so many, as far as that is known. One that
+    /// is done is done.
+    pub async fn begin_ingestion(&self, url: &Signed<'_>, size: Option<u64>) -> Result<Ingesting, OpsError> {
         let caller = self.signed_caller(Purpose::Upload, url).await?;
         let missing = || OpsError::NotFound("upload".to_owned());
         let id = uuid::Uuid::try_parse(url.folder).map(IngestionId::new).map_err(|_| missing())?;
@@ -84,19 +86,21 @@ impl Ops {
         let path = FilePath::in_folder(ingestion.folder.as_bytes(), &ingestion.file_name)?;
         let root = root_of(&caller.account)?;
         must_be_free(root.clone(), path.clone()).await?;
+        self.must_fit(&caller.account, &path, size.unwrap_or(0)).await?;
+        let bytes_max = self.room_at(&caller.account, &path).await?;
         make_parents(root.clone(), path.clone()).await?;
         let target = Target { account: caller.account.id, path: path.clone(), user: caller.application.name };
         let tag = (self.0.seams.fresh_ids())().simple().to_string();
-        let upload = Upload::begin(self.0.journal.clone(), root.clone(), target, None, tag).await?;
-        Ok(Ingesting { id, root, path, upload })
+        let upload = Upload::begin(self.0.journal.clone(), root.clone(), target, None, bytes_max, tag).await?;
+        Ok(Ingesting { id, account: caller.account, root, path, upload })
     }
 
     /// All bytes have come: the file is put in its place and told, if `size`, where it is known, is right.
     pub async fn end_ingestion(&self, ingesting: Ingesting, size: Option<u64>) -> Result<(), OpsError> {
-        let Ingesting { id, root, path, upload } = ingesting;
+        let Ingesting { id, account, root, path, upload } = ingesting;
         let placed = async {
-            must_be_free(root, path).await?;
-            Ok::<_, OpsError>(upload.commit(size, None).await?)
+            must_be_free(root, path.clone()).await?;
+            self.place(&account, &path, upload, size, None).await
         };
         let status = match placed.await {
             Ok(_) => Ok(IngestionStatus::Done),

@@ -32,7 +32,7 @@ const SEARCHED_EVENTS_MAX: u32 = 5000;
 
 /// Where a listener is: it has everything up to here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct LivePosition {
     /// The newest event.
     seq: Seq,
     /// The number of the newest attempt.
@@ -44,13 +44,13 @@ pub struct Position {
 #[error("`{0}` is no position in the stream")]
 pub struct NotAPosition(String);
 
-impl fmt::Display for Position {
+impl fmt::Display for LivePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pos_{}_{}", self.seq, self.ended)
     }
 }
 
-impl FromStr for Position {
+impl FromStr for LivePosition {
     type Err = NotAPosition;
 
     fn from_str(text: &str) -> Result<Self, NotAPosition> {
@@ -73,7 +73,7 @@ pub struct LiveRequest {
     /// Only this subscription's deliveries, and the arrivals that it wants.
     pub subscription: Option<String>,
     /// What came after this; `None` for what comes from now on.
-    pub after: Option<Position>,
+    pub after: Option<LivePosition>,
 }
 
 /// A kind of happening.
@@ -119,7 +119,7 @@ pub struct Told {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newest {
     /// Where to listen on from.
-    pub position: Position,
+    pub position: LivePosition,
     /// The newest arrivals, newest first.
     pub arrivals: Vec<Event>,
     /// The last attempts of the newest notifications, newest first.
@@ -141,7 +141,7 @@ struct Scope {
 pub struct Live {
     ops: Ops,
     scope: Scope,
-    position: Position,
+    position: LivePosition,
     feed: Feed,
     ended: watch::Receiver<u64>,
     advanced: watch::Receiver<u64>,
@@ -232,10 +232,10 @@ impl Ops {
         Ok(served.feed().clone())
     }
 
-    async fn position(&self, feed: &Feed) -> Result<Position, OpsError> {
+    async fn position(&self, feed: &Feed) -> Result<LivePosition, OpsError> {
         // In this order: what is told of an event has a larger number than the event is known by.
         let ended = feed.newest();
-        Ok(Position { seq: self.0.store.newest().await?.seq(), ended })
+        Ok(LivePosition { seq: self.0.store.newest().await?.seq(), ended })
     }
 
     fn seat(&self, caller: &Caller) -> Result<Seat, OpsError> {
@@ -308,13 +308,13 @@ impl Scope {
 
 impl Live {
     /// Where the listener is.
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> LivePosition {
         self.position
     }
 
     /// What happened since, each with where the listener is when it has it; nothing if nothing did for so long.
     /// `None` if who is who has changed: whoever listens has to ask anew.
-    pub async fn next(&mut self, patience: Duration) -> Result<Option<Vec<(Position, Happening)>>, OpsError> {
+    pub async fn next(&mut self, patience: Duration) -> Result<Option<Vec<(LivePosition, Happening)>>, OpsError> {
         let deadline = tokio::time::Instant::now() + patience;
         if std::mem::take(&mut self.gather) {
             tokio::time::sleep(GATHER).await;
@@ -335,7 +335,7 @@ impl Live {
         }
     }
 
-    async fn read(&mut self) -> Result<Option<Vec<(Position, Happening)>>, OpsError> {
+    async fn read(&mut self) -> Result<Option<Vec<(LivePosition, Happening)>>, OpsError> {
         // Before the journal: what is told of an event comes after it.
         let since = self.feed.since(self.position.ended);
         let after = Cursor::after(self.position.seq);
@@ -358,7 +358,7 @@ impl Live {
         Ok(Some(happened))
     }
 
-    fn take(&mut self, since: Since, happened: &mut Vec<(Position, Happening)>) {
+    fn take(&mut self, since: Since, happened: &mut Vec<(LivePosition, Happening)>) {
         if since.missed && self.scope.wants_deliveries() {
             self.position.ended = since.ended.first().map_or(since.newest, |oldest| oldest.number - 1);
             happened.push((self.position, Happening::Missed));

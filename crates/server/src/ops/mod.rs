@@ -5,6 +5,10 @@
 mod admin;
 mod applications;
 mod dav;
+mod deliveries;
+mod emit;
+mod fetches;
+mod files;
 mod health;
 mod history;
 mod ingestion;
@@ -15,12 +19,14 @@ mod overview;
 mod pairing;
 mod passwords;
 mod pull;
+mod room;
 mod sagex3;
 mod sessions;
 mod settings;
 mod signed;
 mod throttle;
 mod tokens;
+mod trial;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,32 +40,44 @@ use filebell_core::secret::Secret;
 use url::Url;
 
 pub use admin::{
-    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, check_name,
-    generate_admin_token, generate_key,
+    AccountChange, AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionChange,
+    SubscriptionRequest, check_name, generate_admin_token, generate_key,
 };
 pub use dav::Entry;
+pub use deliveries::{AttemptShown, Deliveries, Delivery, Replay, ReplayPlan, Search};
+pub use emit::Emitted;
+pub use files::{FileLife, FileSearch, Files, Life, Telling};
 pub use health::{Examine, Examining, Finding, HealthReport};
 pub use history::{Point, PointPace, Reach};
 pub use ingestion::Ingesting;
-pub use live::{Ended, Happening, Live, LiveKind, LiveRequest, Newest, Position, Told};
+pub use live::{Ended, Happening, Live, LiveKind, LivePosition, LiveRequest, Newest, Told};
 pub use observe::{
-    ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport, SubscriptionReport,
-    ToldReport, WhyReport,
+    FetchReport, ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport,
+    SubscriptionReport, ToldReport, WhyReport,
 };
 pub use overview::{Overview, Watches};
 pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
+pub use room::Usage;
 pub use sagex3::{Download, SageX3Settings};
 pub use sessions::{SESSION_LIFE, SignedIn};
+pub use settings::Connections;
 pub use signed::Signed;
 pub use tokens::{AskError, Introspection, Issued, TokenPair};
+pub use trial::SendTrial;
 
+/// What came of a test delivery.
+pub use crate::delivery::{StepName, Trial, TrialStep};
 pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
+use crate::source::folder::Ignore;
 /// What the doors show of the store; its verbs stay behind this room.
-pub use crate::store::{Account, AppPassword, Application, Grant, IngestionStatus};
+pub use crate::store::{
+    Account, AppPassword, Application, Attempt, Covered, FilePosition, Grant, IngestionStatus, Listed, Notification,
+    NotificationState, Position, Replayed,
+};
 use crate::store::{Pace, Store, StoreError};
 use passwords::Passwords;
 use throttle::Throttle;
@@ -120,6 +138,12 @@ pub enum OpsError {
     /// An object is declared in the configuration file.
     #[error("{0} is declared in the configuration file; change it there")]
     Managed(String),
+    /// It cannot be done to this object; says why, and what to do in its place.
+    #[error("{0}")]
+    Conflict(String),
+    /// Too many do the same just now.
+    #[error("{0} are under way; try again in a moment")]
+    Busy(&'static str),
     /// A root cannot be used.
     #[error("the root {root} {why}")]
     Root {
@@ -146,6 +170,14 @@ pub enum OpsError {
     /// What was uploaded is not what was announced.
     #[error(transparent)]
     Upload(UploadError),
+    /// The quota of the account leaves no room for it.
+    #[error("the account has no room for it: {required} bytes are needed, {available} are left")]
+    NoRoom {
+        /// Bytes that are needed.
+        required: u64,
+        /// Bytes that are left.
+        available: u64,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
@@ -195,6 +227,7 @@ struct Inner {
     sagex3: SageX3Settings,
     pages: sagex3::Pages,
     quota: sagex3::Quota,
+    rooms: room::Rooms,
     /// Only where a server runs.
     served: OnceLock<observe::Served>,
     /// The same.
@@ -203,6 +236,12 @@ struct Inner {
     sampled: Mutex<Pace>,
     health: health::Health,
     listeners: live::Listeners,
+    /// The same.
+    send_trial: OnceLock<SendTrial>,
+    trials: tokio::sync::Semaphore,
+    noted: fetches::Noted,
+    /// Only where no server runs: what it would leave out.
+    ignore: OnceLock<Ignore>,
 }
 
 /// Who is who, as of one revision of the store.
@@ -242,11 +281,16 @@ impl Ops {
             sagex3,
             pages: sagex3::Pages::default(),
             quota: sagex3::Quota::default(),
+            rooms: room::Rooms::default(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
             sampled: Mutex::default(),
             health: health::Health::default(),
             listeners: live::Listeners::default(),
+            send_trial: OnceLock::new(),
+            trials: tokio::sync::Semaphore::new(trial::TRIALS_AT_ONCE),
+            noted: fetches::Noted::default(),
+            ignore: OnceLock::new(),
         }))
     }
 

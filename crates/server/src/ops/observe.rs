@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::{Caller, Ops, OpsError};
 use crate::delivery::Feed;
 use crate::metrics::Gauges;
-use crate::source::folder::{Lies, RootState, RootStatus, View, Waiting};
+use crate::source::folder::{Ignore, Lies, RootState, RootStatus, View, Waiting, foreign_root, identify};
 use crate::source::{Roots, Watched, writers};
+use crate::store::fetches::Fetched;
 use crate::store::{Account, NotificationState, Standing};
 
 /// Events of a file that `why` shows.
@@ -30,7 +31,7 @@ const WATCHES_ALLOWED: &str = "/proc/sys/fs/inotify/max_user_watches";
 
 /// What a serving filebell knows besides its store.
 pub(super) struct Served {
-    roots: Roots,
+    pub(super) roots: Roots,
     feed: Feed,
     since: TimestampMs,
 }
@@ -110,6 +111,12 @@ pub struct ScanReport {
     pub files: u64,
     /// Files that differed from their rows, and rows without a file.
     pub differing: u64,
+    /// How many files are likely to be seen; `None` where nothing is known of that.
+    #[serde(default)]
+    pub expected: Option<u64>,
+    /// How long it has given way to what waited to be decided.
+    #[serde(default)]
+    pub throttled_ms: u64,
 }
 
 /// One subscription.
@@ -198,6 +205,23 @@ pub struct ToldReport {
     pub completeness: Option<String>,
     /// To whom it was sent, or why it was not.
     pub sent: Vec<SentReport>,
+    /// Who fetched it, each reader's every way once, first to last.
+    #[serde(default)]
+    pub fetched: Vec<FetchReport>,
+}
+
+/// That an event was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchReport {
+    /// The event's number.
+    pub seq: i64,
+    /// `operator`, `account NAME` or `application NAME`.
+    pub by: String,
+    /// `changes` or `recent` if it was listed, `detail` if what a notification tells of it was read, `download` if its
+    /// bytes were handed out.
+    pub how: String,
+    /// When for the first time, to the second, RFC 3339.
+    pub at: String,
 }
 
 /// What one subscription got of an event.
@@ -205,7 +229,7 @@ pub struct ToldReport {
 pub struct SentReport {
     /// Its name.
     pub subscription: String,
-    /// `pending`, `delivered`, `dead`, `superseded`, `not asked for`, or `not owed`.
+    /// `pending`, `told`, `delivered`, `dead`, `superseded`, `not asked for`, or `not owed`.
     pub state: String,
     /// The notification that covers it.
     pub notification: Option<String>,
@@ -222,6 +246,13 @@ impl Ops {
     pub fn serving(&self, roots: Roots, feed: Feed) {
         // A second call changes nothing; there is one app to call it.
         let _ = self.0.served.set(Served { roots, feed, since: self.0.seams.now() });
+    }
+
+    /// Where no server runs: what it would leave out, by the patterns of its configuration.
+    pub fn leaving_out(&self, patterns: &[String]) -> Result<(), OpsError> {
+        // A second call changes nothing; there is one command to call it.
+        let _ = self.0.ignore.set(Ignore::new(patterns)?);
+        Ok(())
     }
 
     /// How everything stands.
@@ -274,6 +305,27 @@ impl Ops {
         Ok(ScanAnswer { accounts: views.into_iter().map(|(name, _)| name).collect(), done })
     }
 
+    /// Takes the directory that lies at an account's root now for the known one. The next scan tells what is missing in
+    /// it as deleted.
+    pub async fn accept_root(&self, caller: &Caller, account: &str) -> Result<(), OpsError> {
+        self.operator(caller)?;
+        let missing = || OpsError::NotFound(format!("watched root of account `{account}`"));
+        let watched = self.0.served.get().and_then(|served| served.roots.of(account));
+        let view = watched.and_then(Result::ok).ok_or_else(missing)?;
+        let identity = view.root_identity();
+        self.0.store.accept_root(self.account(account).await?.id, identity).await?;
+        view.accept_root(identity);
+        Ok(())
+    }
+
+    /// What is to be said if another directory than the known one lies at an account's root; `None` also if none does.
+    pub async fn foreign_root(&self, account: &Account) -> Result<Option<String>, OpsError> {
+        let known = self.0.store.root_identity(account.id).await?;
+        let Some((known, root)) = known.zip(account.root.as_deref()) else { return Ok(None) };
+        let foreign = identify(root).is_ok_and(|found| !known.is_same(&found));
+        Ok(foreign.then(|| foreign_root(&account.name, root)))
+    }
+
     /// What keeps filebell from doing all its work, without names.
     pub fn impediments(&self) -> Vec<String> {
         let roots = self.0.served.get().map(|served| served.roots.all()).unwrap_or_default();
@@ -319,6 +371,8 @@ impl Ops {
                 gauges.scan_directories += status.scan.directories;
                 gauges.scan_files += status.scan.files;
                 gauges.scan_differing += status.scan.differing;
+                gauges.scan_expected += status.scan.expected.unwrap_or_default();
+                gauges.scan_throttled += status.scan.throttled;
             }
         }
         let metrics = self.0.journal.metrics();
@@ -344,8 +398,12 @@ impl Ops {
         let watched = self.0.served.get().and_then(|served| served.roots.of(&account.name));
         let view = watched.as_ref().and_then(|watched| watched.clone().ok());
         report.account = Some(account.name.clone());
-        report.ignored_by = view.as_ref().and_then(|view| view.ignored(&path));
+        report.ignored_by = match &view {
+            Some(view) => view.ignored(&path),
+            None => self.0.ignore.get().and_then(|ignore| ignore.rule(&path)),
+        };
         report.source = watched.as_ref().map(seen_how);
+        self.write_fetches().await;
         for event in self.0.store.file_events(account.id, path.clone(), EVENTS_SHOWN_MAX).await? {
             report.events.push(self.told(&event).await?);
         }
@@ -354,7 +412,7 @@ impl Ops {
         report.writers = now.writers;
         report.answer = match (report.events.first(), now.waiting) {
             (_, Some(waiting)) => settling(waiting, &report.writers),
-            (Some(event), None) => format!("{}: event {} of {}", event.kind, event.seq, event.recorded_at),
+            (Some(event), None) => told(event),
             (None, None) if report.ignored_by.is_some() => {
                 format!("its name is left out by the pattern `{}`", report.ignored_by.as_deref().unwrap_or_default())
             }
@@ -364,6 +422,24 @@ impl Ops {
             (None, None) => untold(now.lies, report.source.as_deref()),
         };
         Ok(report)
+    }
+
+    /// Who fetched the newest events of the file that lies, or last lay, at a path within an account's root: newest event
+    /// first, then first fetch first.
+    pub async fn fetches_of_file(
+        &self,
+        caller: &Caller,
+        account: &str,
+        path: FilePath,
+    ) -> Result<Vec<FetchReport>, OpsError> {
+        self.operator(caller)?;
+        self.write_fetches().await;
+        let mut fetches = Vec::new();
+        let account = self.account(account).await?.id;
+        for event in self.0.store.file_events(account, path, EVENTS_SHOWN_MAX).await? {
+            fetches.extend(self.fetches_of_event(&event).await?);
+        }
+        Ok(fetches)
     }
 
     fn operator(&self, caller: &Caller) -> Result<(), OpsError> {
@@ -435,7 +511,19 @@ impl Ops {
             recorded_at: event.recorded_at.to_string(),
             completeness: event.completeness.map(|proof| proof.as_str().to_owned()),
             sent,
+            fetched: self.fetches_of_event(event).await?,
         })
+    }
+
+    pub(super) async fn fetches_of_event(&self, event: &Event) -> Result<Vec<FetchReport>, OpsError> {
+        let fetches = self.0.store.fetches_of(event.clone()).await?;
+        let report = |fetch: Fetched| FetchReport {
+            seq: event.seq.get(),
+            by: fetch.reader,
+            how: fetch.how,
+            at: fetch.at.to_string(),
+        };
+        Ok(fetches.into_iter().map(report).collect())
     }
 
     async fn sent(&self, subscription: &Subscription, event: &Event) -> Result<SentReport, OpsError> {
@@ -484,6 +572,8 @@ impl SourceReport {
             directories: scan.directories,
             files: scan.files,
             differing: scan.differing,
+            expected: scan.expected,
+            throttled_ms: u64::try_from(scan.throttled.as_millis()).unwrap_or(u64::MAX),
         };
         self.last_scan_at = status.last_scan_finished_at.map(|at| at.to_string());
         self.last_probe_at = status.last_probe_at.map(|at| at.to_string());
@@ -542,7 +632,7 @@ async fn look(view: Option<View>, path: FilePath) -> Now {
     let looking = tokio::task::spawn_blocking(move || {
         let lies = view.lies(&path);
         let writers = match lies {
-            Lies::File { dev, inode } => writers::writers(dev, inode),
+            Lies::File { dev, inode } => writers::writers((dev, inode)),
             Lies::Nothing | Lies::Unknown => Vec::new(),
         };
         let writers = writers.into_iter().map(|one| format!("{} (process {})", one.name, one.pid)).collect();
@@ -551,11 +641,24 @@ async fn look(view: Option<View>, path: FilePath) -> Now {
     looking.await.unwrap_or_else(|_| nothing())
 }
 
-fn settling(waiting: Waiting, writers: &[String]) -> String {
+fn told(event: &ToldReport) -> String {
+    let ToldReport { kind, seq, recorded_at, fetched, .. } = event;
+    let fetched = match fetched.first() {
+        Some(FetchReport { by, how, at, .. }) => format!("fetched first by {by} ({how}) at {at}"),
+        None => "not fetched so far".to_owned(),
+    };
+    format!("{kind}: event {seq} of {recorded_at}, {fetched}")
+}
+
+pub(super) fn settling(waiting: Waiting, writers: &[String]) -> String {
     if !writers.is_empty() {
         return format!("it is being written by {}, and told when that is done", writers.join(", "));
     }
     match waiting {
+        Waiting { orphaned: true, .. } => {
+            "its writer was killed: it is told as orphaned, if nobody goes on with it for `watch.orphan_after`"
+                .to_owned()
+        }
         Waiting { failures: 1.., .. } => "it cannot be read, and is tried again; the log says why".to_owned(),
         Waiting { busy: 1.., .. } => "somebody is writing it, and it is told when that is done".to_owned(),
         Waiting { standing: true, .. } => "it is told when it has stood still for `watch.settle`".to_owned(),

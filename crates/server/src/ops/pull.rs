@@ -15,6 +15,7 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
+use super::fetches::{FetchedContent, account_reader, application_reader};
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError, SageX3Settings};
 use crate::beneath::{Root, is_absence};
 use crate::store::{Account, Changes, ChangesOf};
@@ -71,7 +72,6 @@ pub struct FolderPage {
 }
 
 /// A file that can be read.
-#[derive(Debug)]
 pub struct OpenFile {
     /// The open file; it stays the same one whatever happens to its name.
     pub file: File,
@@ -79,9 +79,18 @@ pub struct OpenFile {
     pub stored: Option<StoredFile>,
     /// Its path.
     pub path: FilePath,
+    ops: Ops,
+    reader: String,
 }
 
 impl OpenFile {
+    /// Its bytes are being handed out, and are what the journal last said.
+    pub fn handed_out(&self) {
+        if let Some(stored) = &self.stored {
+            self.ops.note_file(&self.reader, "download", stored.into());
+        }
+    }
+
     /// What changes when the file's content changes, without quotes.
     pub fn tag(&self, inode: u64, size: u64, mtime_ns: i64, ctime_ns: i64) -> String {
         tag(self.stored.as_ref(), inode, size, mtime_ns, ctime_ns)
@@ -107,14 +116,15 @@ impl Ops {
         Ok(self.0.store.recent_count(caller.account.id, since).await?)
     }
 
-    /// How many bytes the journal knows of the caller.
-    pub async fn used_bytes(&self, caller: &AccountCaller) -> Result<u64, OpsError> {
-        Ok(self.0.store.bytes_below(caller.account.id, None).await?)
-    }
-
-    /// The caller was shown `recent` up to the second `newest`.
-    pub async fn recent_shown(&self, caller: &AccountCaller, newest: TimestampSecs) -> Result<(), OpsError> {
-        Ok(self.0.store.acknowledge_recent(caller.account.id, newest).await?)
+    /// The caller was shown `recent` since a second, `newest` first.
+    pub async fn recent_shown(
+        &self,
+        caller: &AccountCaller,
+        since: TimestampSecs,
+        newest: &StoredFile,
+    ) -> Result<(), OpsError> {
+        self.note_recent(caller, since, newest);
+        Ok(self.0.store.acknowledge_recent(caller.account.id, newest.arrived_at.to_secs()).await?)
     }
 
     /// A page of the journal; if there is no news, waits for some.
@@ -165,6 +175,8 @@ impl Ops {
         if self.0.sagex3.consume_once && !self.0.store.consume(id, self.0.seams.now()).await? {
             return Err(missing());
         }
+        let read = FetchedContent { account: event.account, file: event.file, arrived_at: event.recorded_at };
+        self.note_file(&application_reader(caller), "detail", read);
         Ok(NotificationDetail {
             id,
             application_id: caller.application.application_id.clone(),
@@ -257,19 +269,20 @@ impl Ops {
         name: &[u8],
     ) -> Result<OpenFile, OpsError> {
         granted_folder(caller, folder, SCOPE_DELIVERY)?;
-        self.open_file(&caller.account, FilePath::in_folder(folder.as_bytes(), name)?).await
+        let path = FilePath::in_folder(folder.as_bytes(), name)?;
+        self.open_file(&caller.account, application_reader(caller), path).await
     }
 
     /// Opens a file by its path, if it lies in a granted folder.
     pub async fn open_granted_path(&self, caller: &ApplicationCaller, path: FilePath) -> Result<OpenFile, OpsError> {
         let folder = path.folder().map(|folder| String::from_utf8_lossy(folder).into_owned()).unwrap_or_default();
         granted_folder(caller, &folder, SCOPE_DELIVERY)?;
-        self.open_file(&caller.account, path).await
+        self.open_file(&caller.account, application_reader(caller), path).await
     }
 
     /// Opens a file of the caller's own.
     pub async fn open_own_file(&self, caller: &AccountCaller, path: FilePath) -> Result<OpenFile, OpsError> {
-        self.open_file(&caller.account, path).await
+        self.open_file(&caller.account, account_reader(caller), path).await
     }
 
     /// Removes a file of a granted folder. A file that is not there is as good as removed.
@@ -299,7 +312,7 @@ impl Ops {
         Ok(())
     }
 
-    async fn open_file(&self, account: &Account, path: FilePath) -> Result<OpenFile, OpsError> {
+    async fn open_file(&self, account: &Account, reader: String, path: FilePath) -> Result<OpenFile, OpsError> {
         let root = root_of(account)?;
         let target = path.clone();
         let missing = || OpsError::NotFound(format!("file {}", path.to_text()));
@@ -307,7 +320,7 @@ impl Ops {
             .await
             .map_err(|error| if is_absent(&error) { missing() } else { OpsError::File(error) })?;
         let stored = self.0.store.file_at(account.id, path.clone()).await?;
-        Ok(OpenFile { file, stored, path })
+        Ok(OpenFile { file, stored, path, ops: self.clone(), reader })
     }
 
     async fn event_after(&self, account: Account, after: Cursor) -> Result<Option<Event>, OpsError> {

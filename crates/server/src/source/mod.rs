@@ -1,6 +1,7 @@
 //! The places where files arrive. A source brings claims to the journal; it knows nothing of who is told.
 
 pub mod folder;
+mod pidfd;
 mod roots;
 pub mod writers;
 

@@ -41,6 +41,14 @@ pub enum UploadError {
     /// What came is not what was sent.
     #[error("the checksum of what arrived is another than the one announced")]
     Checksum,
+    /// More came than there is room for.
+    #[error("there is no room for more than {available} bytes")]
+    NoRoom {
+        /// Bytes that came.
+        received: u64,
+        /// Bytes there was room for.
+        available: u64,
+    },
     /// The file is there, and could not be recorded; a watcher will find it.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -116,6 +124,9 @@ pub struct Upload {
     busy: Option<JoinHandle<io::Result<Work>>>,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
+    received: u64,
+    /// More than so many bytes are refused.
+    bytes_max: u64,
 }
 
 impl std::fmt::Debug for Upload {
@@ -125,12 +136,13 @@ impl std::fmt::Debug for Upload {
 }
 
 impl Upload {
-    /// Begins an upload beneath an open root. `tag` is not used twice.
+    /// Begins an upload beneath an open root, of at most so many bytes. `tag` is not used twice.
     pub async fn begin(
         journal: Journal,
         root: std::path::PathBuf,
         target: Target,
         checksum: Option<Checksum>,
+        bytes_max: Option<u64>,
         tag: String,
     ) -> Result<Self, UploadError> {
         let path = target.path.clone();
@@ -140,11 +152,29 @@ impl Upload {
             Ok((!directory).then(|| Work::new(staged, checksum)))
         });
         let work = begun.await.map_err(UploadError::File)?.ok_or(UploadError::Directory)?;
-        Ok(Self { journal, target, work: Some(work), busy: None, gathered: Vec::new(), gathered_bytes: 0 })
+        Ok(Self {
+            journal,
+            target,
+            work: Some(work),
+            busy: None,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            received: 0,
+            bytes_max: bytes_max.unwrap_or(u64::MAX),
+        })
+    }
+
+    /// How many bytes have come.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Takes the next bytes. While a piece is being written the next one gathers.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), UploadError> {
+        self.received = self.received.saturating_add(bytes.len() as u64);
+        if self.received > self.bytes_max {
+            return Err(UploadError::NoRoom { received: self.received, available: self.bytes_max });
+        }
         self.gathered_bytes = self.gathered_bytes.saturating_add(bytes.len());
         self.gathered.push(bytes);
         if self.gathered_bytes >= GATHER_BYTES { self.pass_on().await } else { Ok(()) }
@@ -152,9 +182,13 @@ impl Upload {
 
     /// The end: checks, syncs, names and records the file. Only when this answers is there a file at all.
     pub async fn commit(mut self, size: Option<u64>, mtime: Option<Mtime>) -> Result<Placed, UploadError> {
-        self.pass_on().await?;
-        let work = self.work().await?;
-        let (present, replaced) = blocking_task(move || work.place(size, mtime)).await?;
+        let mut work = self.work().await?;
+        let rest = std::mem::take(&mut self.gathered);
+        let placed = blocking_task(move || {
+            rest.iter().try_for_each(|piece| work.write(piece)).map_err(UploadError::File)?;
+            work.place(size, mtime)
+        });
+        let (present, replaced) = placed.await?;
         let version = present.version;
         let arrival = Arrival {
             account: self.target.account,
@@ -197,6 +231,12 @@ pub struct Mtime {
     pub secs: i64,
     /// And so many nanoseconds.
     pub nanos: u32,
+}
+
+impl From<Mtime> for Timespec {
+    fn from(mtime: Mtime) -> Self {
+        Self { tv_sec: mtime.secs, tv_nsec: mtime.nanos.into() }
+    }
 }
 
 /// What is being written, and what is known of it so far.
@@ -266,8 +306,8 @@ impl Work {
             }
         }
         let place = || -> io::Result<_> {
-            if let Some(Mtime { secs, nanos }) = mtime {
-                let time = Timespec { tv_sec: secs, tv_nsec: nanos.into() };
+            if let Some(mtime) = mtime {
+                let time = mtime.into();
                 futimens(&staged.file, &Timestamps { last_access: time, last_modification: time })?;
             }
             let replaced = staged.replaces()?;

@@ -4,6 +4,9 @@
 //! every engine; `suite.rs` is the contract that each engine passes.
 
 mod crypt;
+mod deliveries;
+pub mod fetches;
+mod files;
 mod history;
 mod pairing;
 mod sessions;
@@ -23,11 +26,15 @@ use filebell_core::id::{
 use filebell_core::path::FilePath;
 use filebell_core::plan::Mark;
 use filebell_core::retry::Step;
+use filebell_core::root::{KnownRoot, RootIdentity};
 use filebell_core::secret::Secret;
 use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::{TimestampMs, TimestampSecs};
+use tokio::sync::watch;
 
 pub use crypt::{KeyError, StoreKey};
+pub use deliveries::{Covered, Full, Listed, Listing, Position, Replayed, Wanted};
+pub use files::{FilePage, FilePosition, FilesWanted, KnownFile, NotAFilePosition};
 pub use history::{Counts, Pace, Span};
 pub use pairing::{
     Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,
@@ -90,6 +97,8 @@ pub struct Account {
     pub customer_id: String,
     /// Sage X3 customer code.
     pub customer_code: String,
+    /// How many bytes it may hold; `None` as many as it likes.
+    pub quota_bytes: Option<u64>,
     /// Declared in the configuration file.
     pub managed: bool,
 }
@@ -109,6 +118,8 @@ pub struct NewAccount {
     pub customer_id: String,
     /// See [`Account::customer_code`].
     pub customer_code: String,
+    /// See [`Account::quota_bytes`]; `None` keeps the one stored, unless it is declared in the configuration file.
+    pub quota_bytes: Option<u64>,
     /// See [`Account::managed`].
     pub managed: bool,
 }
@@ -174,6 +185,8 @@ pub struct Grant {
     pub folders: Vec<String>,
     /// What it may do, such as `api.dataDelivery`.
     pub scopes: Vec<String>,
+    /// Since when it holds.
+    pub granted_at: TimestampMs,
 }
 
 /// A subscription to be written; matched by name.
@@ -229,6 +242,26 @@ pub struct Property {
 /// The name of the subscription that an account's own connection is.
 pub fn connection_name(account: &str) -> String {
     format!("nextcloud/{account}")
+}
+
+/// What is committed in groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Arrivals, with what is owed for them.
+    Arrivals,
+    /// Ended attempts, with what follows from them.
+    Attempts,
+}
+
+/// Rows of a kind that were committed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// Which.
+    pub of: Rows,
+    /// How many.
+    pub rows: usize,
+    /// How long the commit took, with all else that was in it.
+    pub took: Duration,
 }
 
 /// What became of one arrival.
@@ -307,6 +340,26 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// What went wrong, or the beginning of a refusing answer, for a person to read.
     pub detail: Option<String>,
+    /// What it spent its time on.
+    pub timing: Timing,
+    /// What is kept of the answer: header lines, an empty line, the beginning of the body; empty if there is nothing.
+    pub answer: Vec<u8>,
+    /// Tells whether a request that is built again comes out as it was sent; `None` if none was sent.
+    pub print: Option<u32>,
+}
+
+/// What an attempt spent its time on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Finding the address; `None` if the connection was kept from an earlier attempt, or there was no answer. So with
+    /// the next two.
+    pub resolve: Option<Duration>,
+    /// Connecting to it.
+    pub connect: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the beginning of the attempt to that of the answer; `None` if there was none.
+    pub first_byte: Option<Duration>,
 }
 
 /// Where a notification stands.
@@ -314,6 +367,9 @@ pub struct Attempt {
 pub enum NotificationState {
     /// It waits for its time, or for its next attempt.
     Pending,
+    /// It was answered with 500, as by a receiver that takes it in and fails to say so; it is rung until somebody
+    /// fetches. Then it is delivered, or else dead.
+    Told,
     /// It was accepted.
     Delivered,
     /// Its schedule is at its end; it can be replayed.
@@ -532,14 +588,46 @@ impl Store {
     // --- files and the journal
 
     /// Judges arrivals in order, and writes the events, the files' rows and what every matching subscription is
-    /// owed, in one commit. The answers stand in the order of the arrivals.
-    pub async fn record(
+    /// owed, in one commit. The answers stand in the order of the arrivals. What is asked for first is recorded first,
+    /// whenever it is awaited.
+    pub fn record(
         &self,
         arrivals: Vec<Arrival>,
         now: TimestampMs,
         ids: FreshIds,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        dispatch!(self, record(arrivals, now, ids))
+    ) -> impl Future<Output = Result<Vec<Recorded>, StoreError>> + use<> {
+        match self {
+            Self::Sqlite(engine) => engine.record(arrivals, now, ids),
+        }
+    }
+
+    /// As [`Store::record`], for threads of their own, which it saves two changes of thread: what it answers with writes
+    /// or waits when it is called.
+    pub fn record_here(
+        &self,
+        arrivals: Vec<Arrival>,
+        now: TimestampMs,
+        ids: FreshIds,
+    ) -> impl FnOnce() -> Result<Vec<Recorded>, StoreError> + use<> {
+        match self {
+            Self::Sqlite(engine) => engine.record_here(arrivals, now, ids),
+        }
+    }
+
+    /// Changes whenever events were recorded, or something was made due. A hint: it carries no data, and may come for
+    /// nothing.
+    pub fn advanced(&self) -> watch::Receiver<u64> {
+        match self {
+            Self::Sqlite(engine) => engine.advanced(),
+        }
+    }
+
+    /// Lets `observer` know of every group of rows that is on disk, on the thread that wrote it. The first who asks is
+    /// the one.
+    pub fn observe(&self, observer: impl Fn(Group) + Send + Sync + 'static) {
+        match self {
+            Self::Sqlite(engine) => engine.observe(observer),
+        }
     }
 
     /// The file at a path.
@@ -548,7 +636,8 @@ impl Store {
     }
 
     /// Writes rows without a version for files that were in a new root before, where there are no rows yet. Tells
-    /// nobody.
+    /// nobody. Durable when something after it is, such as [`Store::set_baseline_done`]: what a crash takes back is
+    /// found by the next first scan.
     pub async fn remember(
         &self,
         account: AccountId,
@@ -629,8 +718,23 @@ impl Store {
         dispatch!(self, acknowledge_recent(account, newest))
     }
 
-    /// The size of all files of an account, or of those below a directory.
-    pub async fn bytes_below(&self, account: AccountId, below: Option<FilePath>) -> Result<u64, StoreError> {
+    /// Up to when the consumer of a Nextcloud subscription was shown everything.
+    pub async fn shown_until(&self, subscription: SubscriptionId) -> Result<TimestampSecs, StoreError> {
+        dispatch!(self, shown_until(subscription))
+    }
+
+    /// The size of all files of an account, and how much it may be. Costs the same however many there are.
+    pub async fn usage(&self, account: AccountId) -> Result<(u64, Option<u64>), StoreError> {
+        dispatch!(self, usage(account))
+    }
+
+    /// Lets an account hold so many bytes; `None` as many as it likes.
+    pub async fn set_quota(&self, account: AccountId, quota: Option<u64>) -> Result<(), StoreError> {
+        dispatch!(self, set_quota(account, quota))
+    }
+
+    /// The size of the files below a directory of an account.
+    pub async fn bytes_below(&self, account: AccountId, below: FilePath) -> Result<u64, StoreError> {
         dispatch!(self, bytes_below(account, below))
     }
 
@@ -657,6 +761,22 @@ impl Store {
     /// The first scan of an account's root has come to its end.
     pub async fn set_baseline_done(&self, account: AccountId) -> Result<(), StoreError> {
         dispatch!(self, set_baseline_done(account))
+    }
+
+    /// Says what is known of an account's root, of which this directory was `found`. If none is known yet, this is the
+    /// one. If it is the known one under another device number, its files' rows follow.
+    pub async fn keep_root(&self, account: AccountId, found: RootIdentity) -> Result<KnownRoot, StoreError> {
+        dispatch!(self, keep_root(account, found))
+    }
+
+    /// From now on this directory is the known root of an account, and its files' rows are of its device.
+    pub async fn accept_root(&self, account: AccountId, identity: RootIdentity) -> Result<(), StoreError> {
+        dispatch!(self, accept_root(account, identity))
+    }
+
+    /// The known root of an account, if it was ever watched.
+    pub async fn root_identity(&self, account: AccountId) -> Result<Option<RootIdentity>, StoreError> {
+        dispatch!(self, root_identity(account))
     }
 
     // --- what only the Nextcloud protocol needs
@@ -746,9 +866,10 @@ impl Store {
 
     // --- what is owed
 
-    /// Takes the subscriptions that `record` has made something due for since the last call. Only a shortcut: all that
-    /// is due is found by [`Store::due`], and of these nothing may be due any more.
-    pub fn just_due(&self) -> Vec<SubscriptionId> {
+    /// Takes the subscriptions for which something was made due, or found to be due later, since the last call, each
+    /// with the time. Only a shortcut: all that is due is found by [`Store::due`], and of these nothing may be due any
+    /// more.
+    pub fn just_due(&self) -> Vec<(SubscriptionId, TimestampMs)> {
         match self {
             Self::Sqlite(engine) => engine.just_due(),
         }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::*;
 
+mod deliveries;
 mod pairing;
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -48,6 +49,7 @@ fn new_account(name: &str) -> NewAccount {
         customer_url: "https://x3.example.com".into(),
         customer_id: "cfg-1".into(),
         customer_code: "acme".into(),
+        quota_bytes: None,
         managed: false,
     }
 }
@@ -155,6 +157,9 @@ impl Bench {
                 took: Duration::from_millis(3),
                 status: (step == Step::Delivered).then_some(204),
                 detail: (step != Step::Delivered).then(|| "refused".into()),
+                timing: Timing { first_byte: Some(Duration::from_millis(2)), ..Timing::default() },
+                answer: b"server: x\n\nno".to_vec(),
+                print: Some(u32::MAX),
             },
         };
         self.store.settle(vec![settlement], at(secs), ids()).await.unwrap().pop().unwrap()
@@ -277,7 +282,7 @@ async fn who_was_made_due_is_said_once() {
     let subscription = bench.per_event().await;
     assert_eq!(bench.store.just_due(), []);
     bench.arrive(1, "/a").await;
-    assert_eq!(bench.store.just_due(), [subscription]);
+    assert_eq!(bench.store.just_due(), [(subscription, at(1))]);
     assert_eq!(bench.store.just_due(), []);
     assert_eq!(bench.claim(1, subscription).await.len(), 1, "it is due all the same");
 }
@@ -593,6 +598,81 @@ async fn writing_again_changes_what_was_given_and_keeps_the_rest() {
 }
 
 #[tokio::test]
+async fn who_fetched_an_event_is_known_with_the_first_time() {
+    use fetches::{Fetch, Fetched, FetchedFile, Part, Shown};
+    let bench = Bench::new().await;
+    bench.arrive(10, "/SEED/a").await;
+    bench.arrive(20, "/OTHER/b").await;
+    let events = bench.store.changes(ChangesOf::default(), Cursor::after(Seq::ZERO), 10).await.unwrap().events;
+    let of = async |event: usize| {
+        let fetches = bench.store.fetches_of(events[event].clone()).await.unwrap();
+        let line = |one: Fetched| format!("{} {} {}", one.at.as_millis() / 1000, one.reader, one.how);
+        fetches.into_iter().map(line).collect::<Vec<_>>()
+    };
+    let shown = |reader: &str, what, folders: Option<&str>, secs| {
+        let (reader, folders) = (reader.to_owned(), folders.map(|folder| vec![folder.to_owned()]));
+        Fetch::Shown(Shown { reader, what, account: Some(bench.account), folders, at: at(secs) })
+    };
+    let file = |event: usize, secs| {
+        let Event { account, file, recorded_at, .. } = events[event];
+        let reader = "application x".to_owned();
+        Fetch::File(FetchedFile { account, file, arrived_at: recorded_at, reader, how: "download", at: at(secs) })
+    };
+    assert_eq!(of(0).await, [""; 0]);
+    let (first, second) = (events[0].seq.get(), events[1].seq.get());
+    let fetches = vec![
+        shown("operator", Part::Changes(0, first), None, 30),
+        shown("operator", Part::Changes(0, second), None, 31),
+        shown("operator", Part::Changes(0, second), None, 32),
+        shown("application x", Part::Changes(0, second), Some("SEED"), 33),
+        shown("account test2", Part::Recent(15_000, 20_000), None, 34),
+        file(0, 35),
+        file(0, 36),
+    ];
+    bench.store.note_fetches(fetches).await.unwrap();
+    assert_eq!(of(0).await, ["30 operator changes", "33 application x changes", "35 application x download"]);
+    assert_eq!(of(1).await, ["31 operator changes", "34 account test2 recent"]);
+    bench.store.remove_account(bench.account).await.unwrap();
+    assert_eq!(of(0).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_root_stays_the_one_it_was_until_another_is_accepted() {
+    let bench = Bench::new().await;
+    let (store, account) = (&bench.store, bench.account);
+    assert_eq!(store.root_identity(account).await.unwrap(), None);
+    let first = RootIdentity { dev: 1, inode: 2, birth_ns: Some(3), file_system: 4 };
+    let known = KnownRoot { identity: first, files: 0, interrupted: false, reached: None };
+    assert_eq!(store.keep_root(account, first).await.unwrap(), known);
+    let other = RootIdentity { inode: 9, ..first };
+    assert_eq!(store.keep_root(account, other).await.unwrap(), known, "another one changes nothing");
+    // Half of its first scan.
+    store.root_state(account, at(1)).await.unwrap();
+    let seen = |text: &str| Seen {
+        path: path(text),
+        fingerprint: Fingerprint { dev: 1, inode: 7, birth_ns: None, size: 1, mtime_ns: 0, ctime_ns: 0 },
+    };
+    store.remember(account, vec![seen("/a"), seen("/b")], "test2".into(), at(2)).await.unwrap();
+    let moved = RootIdentity { dev: 8, ..first };
+    let known = KnownRoot { identity: moved, files: 2, interrupted: true, reached: Some(path("/b")) };
+    assert_eq!(store.keep_root(account, moved).await.unwrap(), known);
+    let devices = store.files(account, None, None, 10).await.unwrap();
+    assert!(devices.iter().all(|file| file.fingerprint.dev == 8), "rows follow their device: {devices:?}");
+    store.set_baseline_done(account).await.unwrap();
+    let known = store.keep_root(account, moved).await.unwrap();
+    assert_eq!((known.interrupted, known.reached), (false, None));
+    store.accept_root(account, other).await.unwrap();
+    assert_eq!(store.root_identity(account).await.unwrap(), Some(other));
+    assert_eq!(store.keep_root(account, moved).await.unwrap().identity, other);
+    let elsewhere = NewAccount { root: Some("/other".into()), ..new_account("test2") };
+    store.upsert_account(elsewhere, at(6)).await.unwrap();
+    assert_eq!(store.root_identity(account).await.unwrap(), None, "another root is a new root");
+    store.root_state(account, at(7)).await.unwrap();
+    let known = store.keep_root(account, moved).await.unwrap();
+    assert_eq!((known.interrupted, known.reached), (true, None), "what is known of the old one is not of this scan");
+}
+
+#[tokio::test]
 async fn a_removed_account_leaves_nothing_behind() {
     let bench = Bench::new().await;
     let subscription = bench.per_event().await;
@@ -733,12 +813,52 @@ async fn sizes_and_news_are_summed_by_account() {
     let bench = Bench::new().await;
     assert_eq!(bench.store.newest_of(bench.account).await.unwrap(), Seq::ZERO);
     bench.record(1, vec![bench.seen("/d/a", 1), bench.seen("/d/b/c", 1), bench.seen("/d0", 1)]).await;
-    let bytes = |below: Option<&str>| bench.store.bytes_below(bench.account, below.map(path));
-    assert_eq!(bytes(None).await.unwrap(), 3);
-    assert_eq!(bytes(Some("/d")).await.unwrap(), 2);
-    assert_eq!(bytes(Some("/none")).await.unwrap(), 0);
+    let bytes = |below: &str| bench.store.bytes_below(bench.account, path(below));
+    assert_eq!(bench.store.usage(bench.account).await.unwrap(), (3, None));
+    assert_eq!((bytes("/d").await.unwrap(), bytes("/none").await.unwrap()), (2, 0));
     let newest = bench.store.newest().await.unwrap();
     assert_eq!(Cursor::after(bench.store.newest_of(bench.account).await.unwrap()), newest);
+}
+
+#[tokio::test]
+async fn what_an_account_holds_is_the_sum_of_its_files_whatever_becomes_of_them() {
+    let bench = Bench::new().await;
+    let other = bench.store.upsert_account(new_account("other"), at(0)).await.unwrap().id;
+    let mut chance = fastrand::Rng::with_seed(8);
+    for step in 0..600 {
+        let name = |chance: &mut fastrand::Rng| format!("/d{}/f{}", chance.u8(..3), chance.u8(..6));
+        let (to, from, size) = (name(&mut chance), name(&mut chance), chance.u64(..1000));
+        let content = chance.u8(..4);
+        let mut arrival = match chance.u8(..8) {
+            0 | 1 => bench.gone(&to),
+            2 => bench.seen_as(&to, content, Announce::News, Some(&from)),
+            3 => bench.seen_as(&to, content, Announce::Baseline, None),
+            _ => bench.seen(&to, content),
+        };
+        if let Claim::Present(present) = &mut arrival.claim {
+            (present.version.size, present.fingerprint.size) = (size, size);
+        }
+        arrival.account = if chance.bool() { bench.account } else { other };
+        let account = arrival.account;
+        if chance.u8(..8) == 0 {
+            let fingerprint = Fingerprint { dev: 1, inode: 1, birth_ns: None, size, mtime_ns: 1, ctime_ns: 1 };
+            let seen = Seen { path: arrival.path.clone(), fingerprint };
+            bench.store.remember(account, vec![seen], "test2".into(), at(step)).await.unwrap();
+        } else {
+            bench.record(step, vec![arrival]).await;
+        }
+        let files = bench.store.files(account, None, None, 100).await.unwrap();
+        let sum = files.iter().map(|file| file.fingerprint.size).sum();
+        assert_eq!(bench.store.usage(account).await.unwrap(), (sum, None), "after step {step}");
+    }
+    bench.store.set_quota(bench.account, Some(10)).await.unwrap();
+    let written = bench.store.upsert_account(new_account("test2"), at(1000)).await.unwrap();
+    assert_eq!(written.quota_bytes, Some(10), "who writes nothing of a quota keeps it");
+    let declared = NewAccount { managed: true, ..new_account("test2") };
+    let written = bench.store.upsert_account(declared, at(1000)).await.unwrap();
+    assert_eq!(written.quota_bytes, None, "a configuration file without one has none");
+    bench.store.remove_account(other).await.unwrap();
+    assert!(bench.store.usage(other).await.is_err());
 }
 
 #[tokio::test]
@@ -959,4 +1079,78 @@ async fn what_happened_is_counted_once_where_it_belongs() {
     bench.store.remove_account(bench.account).await.unwrap();
     assert!(bench.store.history(Some(bench.account), Span::Day, at(0)).await.unwrap().is_empty());
     assert_eq!(bench.store.history(None, Span::Day, at(0)).await.unwrap().len(), 1, "the server's own stays");
+}
+
+#[tokio::test]
+async fn what_was_answered_500_is_told_until_it_is_fetched_or_given_up() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    // Fetched while it is rung.
+    bench.arrive(100, "/a").await;
+    let first = bench.claim(100, subscription).await.remove(0);
+    assert!(bench.settle_ringing(100, &first, Step::Told, Some(10)).await);
+    assert_eq!(bench.state(first.notification).await, NotificationState::Told);
+    assert_eq!(bench.due(subscription).await, Some(at(110)));
+    bench.pulled(100).await;
+    assert_eq!(
+        (bench.due(subscription).await, bench.state(first.notification).await),
+        (None, NotificationState::Delivered)
+    );
+
+    // Fetched before the answer is written.
+    bench.arrive(200, "/b").await;
+    let second = bench.claim(200, subscription).await.remove(0);
+    bench.pulled(200).await;
+    assert!(bench.settle_ringing(201, &second, Step::Told, Some(10)).await);
+    assert_eq!(
+        (bench.due(subscription).await, bench.state(second.notification).await),
+        (None, NotificationState::Delivered)
+    );
+
+    // Accepted by a ring.
+    bench.arrive(300, "/c").await;
+    let third = bench.claim(300, subscription).await.remove(0);
+    bench.settle_ringing(300, &third, Step::Told, Some(10)).await;
+    let ring = bench.claim(310, subscription).await.remove(0);
+    bench.settle_ringing(310, &ring, Step::Delivered, Some(30)).await;
+    assert_eq!(bench.state(third.notification).await, NotificationState::Delivered);
+
+    // Newer events do not wait for it, and cover it.
+    bench.arrive(400, "/d").await;
+    let fourth = bench.claim(400, subscription).await.remove(0);
+    bench.settle_ringing(400, &fourth, Step::Told, Some(1000)).await;
+    bench.arrive(411, "/e").await;
+    assert_eq!(bench.state(fourth.notification).await, NotificationState::Superseded);
+    let fifth = bench.claim(411, subscription).await.remove(0);
+    assert_eq!(
+        (fifth.rung, fifth.since),
+        (None, TimestampSecs::from_secs(200)),
+        "it asks for all that was not fetched"
+    );
+    // So does what came while it was on its way.
+    bench.arrive(412, "/f").await;
+    bench.settle_ringing(412, &fifth, Step::Told, Some(10)).await;
+    assert_eq!(bench.state(fifth.notification).await, NotificationState::Superseded);
+
+    // Never fetched: given up, in sight, and to be replayed.
+    let sixth = bench.claim(422, subscription).await.remove(0);
+    bench.settle_ringing(422, &sixth, Step::Told, Some(10)).await;
+    let ring = bench.claim(432, subscription).await.remove(0);
+    bench.settle_ringing(432, &ring, Step::Told, None).await;
+    assert_eq!(
+        (bench.state(sixth.notification).await, bench.unfetched_at().await, bench.due(subscription).await),
+        (NotificationState::Dead, Some(at(432)), None)
+    );
+    assert_eq!(bench.store.replay_dead(subscription, at(500)).await.unwrap(), 1);
+    let again = bench.claim(500, subscription).await.remove(0);
+    assert_eq!((again.notification, again.rung, again.attempts), (sixth.notification, None, 0));
+    bench.settle_ringing(500, &again, Step::Told, Some(10)).await;
+    let ring = bench.claim(510, subscription).await.remove(0);
+    bench.settle_ringing(510, &ring, Step::Told, None).await;
+    assert_eq!(bench.state(sixth.notification).await, NotificationState::Dead);
+    bench.pulled(412).await;
+    assert_eq!(
+        (bench.state(sixth.notification).await, bench.unfetched_at().await),
+        (NotificationState::Delivered, None)
+    );
 }

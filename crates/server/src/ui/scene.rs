@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode, request};
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
 use filebell_core::path::FilePath;
 use filebell_core::secret::Secret;
@@ -118,6 +118,7 @@ impl Scene {
             customer_url: String::new(),
             customer_id: String::new(),
             customer_code: String::new(),
+            quota_bytes: None,
             managed: false,
         };
         self.ops.write_account(request).await.unwrap();
@@ -154,6 +155,12 @@ impl Scene {
         self.journal.record(paths.iter().enumerate().map(arrival).collect()).await.unwrap();
     }
 
+    /// Asks as a program does, with a bearer token.
+    pub(super) async fn program(&self, method: &str, path: &str, token: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("Authorization", format!("Bearer {token}"));
+        self.browser().send(request, body.into()).await
+    }
+
     /// A browser that nobody has signed in with.
     pub(super) fn browser(&self) -> Browser {
         Browser { router: self.router.clone(), cookies: Mutex::default() }
@@ -186,6 +193,12 @@ impl Browser {
         self.send(Request::get(path).header("Accept", "text/html"), Body::empty()).await
     }
 
+    /// Gets something as a script does, with these headers.
+    pub(super) async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
+        self.send(request, Body::empty()).await
+    }
+
     /// Posts a form that was opened on `page`: with its token.
     pub(super) async fn submit(&self, page: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
         let token = self.get(page).await.field("csrf");
@@ -200,7 +213,7 @@ impl Browser {
         self.send(request, body.join("&").into()).await
     }
 
-    async fn send(&self, mut request: axum::http::request::Builder, body: Body) -> Answer {
+    async fn send(&self, mut request: request::Builder, body: Body) -> Answer {
         for (name, value) in &*self.cookies.lock().unwrap() {
             request = request.header("Cookie", format!("{name}={value}"));
         }

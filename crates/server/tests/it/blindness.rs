@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::house::{House, inside, run};
+use crate::observe::asked;
 use crate::receiver::PATIENCE;
 
 /// Of what the root says of itself: how well it is seen, why not better, and when that was proved.
@@ -78,6 +79,114 @@ fn a_root_that_vanishes_is_swapped_and_comes_back() {
     wait_until(&house, "live", "");
     is_told(&house, "b");
     assert!(!house.events().iter().any(|event| event["kind"] == "deleted" && event["path"] == "/a"));
+}
+
+/// The root is replaced while nobody looks, by a directory that holds something else.
+#[test]
+fn a_root_that_is_replaced_while_filebell_is_down() {
+    let mut house = House::open("[watch]\nrescan = \"1s\"\n");
+    for name in ["a", "d/b"] {
+        is_told(&house, name);
+    }
+    let scanned = |house: &House| asked(house, "POST", "/api/v1/scan?wait=60")["done"] == true;
+    for how in ["killed", "stopped"] {
+        if how == "killed" {
+            house.kill();
+            fs::rename(house.root(), house.path("away")).unwrap();
+            fs::create_dir(house.root()).unwrap();
+            house.write("found", "found");
+            fs::create_dir(house.root().join("d")).unwrap();
+        } else {
+            assert_eq!(house.stop(), Some(0));
+        }
+        let doctor = house.command("doctor").output().unwrap();
+        let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert_eq!(doctor.status.code(), Some(1));
+        assert!(said.contains("PROBLEM  another directory than the one that is known"), "{said}");
+        house.start();
+        wait_until(&house, "degraded", "filebell scan --accept-root test2");
+        house.wait_for_events(3);
+        is_told(&house, how);
+        // A directory of the other root takes none of the known one's files with it.
+        fs::rename(house.root().join("d"), house.root().join("e")).unwrap();
+        fs::rename(house.root().join("e"), house.root().join("d")).unwrap();
+        assert!(scanned(&house));
+        nothing_is_deleted(&house);
+    }
+    // The known one is back.
+    house.kill();
+    fs::rename(house.root(), house.path("other")).unwrap();
+    fs::rename(house.path("away"), house.root()).unwrap();
+    house.start();
+    wait_until(&house, "live", "");
+    let deleted = |events: &[Value]| -> Vec<String> {
+        let deleted = events.iter().filter(|event| event["kind"] == "deleted");
+        let mut paths: Vec<_> = deleted.map(|event| event["path"].as_str().unwrap().to_owned()).collect();
+        paths.sort();
+        paths
+    };
+    let told = house.wait_until_told("what is not in it", |events| deleted(events).len() >= 3);
+    assert_eq!(deleted(&told), ["/found", "/killed", "/stopped"]);
+    // The other one again, and it is accepted.
+    house.kill();
+    fs::rename(house.root(), house.path("away")).unwrap();
+    fs::rename(house.path("other"), house.root()).unwrap();
+    house.start();
+    wait_until(&house, "degraded", "another directory");
+    house.run("scan", &["--accept-root", "test2", "--wait"]);
+    wait_until(&house, "live", "");
+    let told = house.wait_until_told("what is accepted", |events| deleted(events).len() >= 5);
+    assert_eq!(deleted(&told), ["/a", "/d/b", "/found", "/killed", "/stopped"]);
+    house.kill();
+    house.start();
+    wait_until(&house, "live", "");
+    assert!(scanned(&house));
+    assert_eq!(deleted(&house.events()).len(), 5, "what is accepted stays so");
+    assert!(!house.run("doctor", &[]).contains("PROBLEM"));
+}
+
+/// A disk that is not mounted after a start leaves an empty mount point, on another file system.
+#[test]
+fn a_mount_point_without_its_disk() {
+    if inside("blindness::a_mount_point_without_its_disk") {
+        let mut house = House::new("[watch]\nrescan = \"1s\"\n");
+        let (disk, root) = (house.path("disk"), house.root());
+        fs::create_dir(&disk).unwrap();
+        run("mount", &["-t", "tmpfs", "tmpfs", text(&disk)]);
+        run("mount", &["--bind", text(&disk), text(&root)]);
+        house.start();
+        is_told(&house, "a");
+        house.kill();
+        run("umount", &[text(&root)]);
+        house.start();
+        wait_until(&house, "degraded", "if its disk is not mounted, mount it");
+        is_told(&house, "under");
+        nothing_is_deleted(&house);
+        run("mount", &["--bind", text(&disk), text(&root)]);
+        wait_until(&house, "live", "");
+        house.run("scan", &["--wait"]);
+        // It lies hidden under the disk, and was not deleted either.
+        nothing_is_deleted(&house);
+    }
+}
+
+/// The other disk is for good: what is missing on it was deleted, though it lies on another device.
+#[test]
+fn another_disk_that_is_accepted() {
+    if inside("blindness::another_disk_that_is_accepted") {
+        let mut house = House::new("");
+        let root = house.root();
+        house.start();
+        is_told(&house, "a");
+        house.kill();
+        run("mount", &["-t", "tmpfs", "tmpfs", text(&root)]);
+        house.start();
+        wait_until(&house, "degraded", "another directory");
+        is_told(&house, "b");
+        house.run("scan", &["--accept-root", "test2", "--wait"]);
+        let events = house.wait_for_events(3);
+        assert_eq!((&events[2]["kind"], &events[2]["path"]), (&"deleted".into(), &"/a".into()));
+    }
 }
 
 #[test]

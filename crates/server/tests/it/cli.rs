@@ -171,7 +171,10 @@ fn accounts_come_and_go() {
     desk.run(&["account", "list"])
         .refused(1, "error: there is no data directory data: give the server's by --data-dir or --config");
     let root = fs::canonicalize(desk.path("root")).unwrap();
-    let shown = format!("account        test2\nroot           {}\npassword       set\n", root.display());
+    let shown = format!(
+        "account        test2\nroot           {}\npassword       set\nused           0B\nquota          none\n",
+        root.display()
+    );
     let added = ended(desk.command(&["account", "add", "test2", "--root", "root"]).env("FILEBELL_PASSWORD", "secret"));
     assert_eq!(added.done(), shown);
     desk.run(&["account", "add", "test2"]).refused(1, "error: there is already account `test2`");

@@ -179,6 +179,100 @@ fn each_under_one_id(receiver: &Receiver, events: &[Value]) {
     assert_eq!(cursors.len(), events.len(), "an event is told under two ids");
 }
 
+/// What the store knows of files, read beside the server: paths, and when each row was written.
+fn rows(house: &House) -> BTreeMap<Vec<u8>, i64> {
+    let store = rusqlite::Connection::open(house.path("data").join("filebell.db")).unwrap();
+    store.busy_timeout(PATIENCE).unwrap();
+    let mut select = store.prepare("SELECT path, arrived_at FROM file").unwrap();
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// Killed in the middle of its first scan, that remembers what is there and tells nothing of it. What comes while it is
+/// down is told all the same, and nothing else.
+#[test]
+fn killed_during_its_first_scan() {
+    const FILES: usize = 6000;
+    let mut house = House::new("");
+    fs::create_dir(house.path("stage")).unwrap();
+    // One comes where the scan has been, and one where it has not.
+    let trees = ["tree", "ztree"];
+    for tree in trees {
+        fs::create_dir_all(house.path("stage").join(tree).join("sub")).unwrap();
+        fs::write(house.path("stage").join(tree).join("sub/old"), "old").unwrap();
+    }
+    fs::write(house.path("stage/renamed"), "renamed").unwrap();
+    for directory in ["a", "m", "z"] {
+        for number in 0..FILES / 3 {
+            house.write(&format!("{directory}/{number:05}"), "old");
+        }
+    }
+    house.write("a/changed", "old");
+    house.write("z/changed", "old");
+    // The grain of the file system's clock must lie between what was there and what comes.
+    std::thread::sleep(Duration::from_millis(50));
+    // Makes the store.
+    house.run("account", &["add", "other"]);
+    let store = rusqlite::Connection::open(house.path("data").join("filebell.db")).unwrap();
+    // It comes so far and no further.
+    store
+        .execute_batch(
+            "CREATE TRIGGER hold BEFORE INSERT ON file WHEN (SELECT count(*) FROM file) >= 4096
+             BEGIN SELECT RAISE(ABORT, 'no further'); END;",
+        )
+        .unwrap();
+    house.start();
+    let begun = Instant::now();
+    while rows(&house).len() < 4096 {
+        assert!(begun.elapsed() < PATIENCE, "{} rows", rows(&house).len());
+    }
+    house.kill();
+    let before = rows(&house);
+    store.execute_batch("DROP TRIGGER hold").unwrap();
+
+    let mut expected = Vec::new();
+    // Beside what is known already, and beside what is not.
+    for directory in ["a", "z"] {
+        house.write(&format!("{directory}/new"), "new");
+        house.write(&format!("{directory}/set-back"), "set back");
+        run("touch", &["-d", "2001-02-03", house.root().join(directory).join("set-back").to_str().unwrap()]);
+        fs::copy(house.path("stage/renamed"), house.path("stage/copy")).unwrap();
+        run("touch", &["-d", "2001-02-03", house.path("stage/copy").to_str().unwrap()]);
+        fs::rename(house.path("stage/copy"), house.root().join(directory).join("renamed")).unwrap();
+        expected.extend(["new", "set-back", "renamed"].map(|name| format!("created /{directory}/{name}")));
+    }
+    house.write("a/changed", "differently");
+    expected.push("updated /a/changed".to_owned());
+    // What it was before, nobody has seen: it is as good as new.
+    house.write("z/changed", "differently");
+    expected.push("created /z/changed".to_owned());
+    // Trees in which nothing has changed since long before the root was watched.
+    for tree in trees {
+        fs::rename(house.path("stage").join(tree), house.root().join(tree)).unwrap();
+        expected.push(format!("created /{tree}/sub/old"));
+    }
+
+    let told = |events: &[Value]| -> Vec<String> {
+        let line = |event: &Value| format!("{} {}", event["kind"].as_str().unwrap(), event["path"].as_str().unwrap());
+        let mut lines: Vec<_> = events.iter().map(line).collect();
+        lines.sort();
+        lines
+    };
+    expected.sort();
+    house.start();
+    house.wait_until_told("what came", |events| events.len() >= expected.len());
+    house.run("scan", &["--wait"]);
+    assert_eq!(told(&house.events()), expected);
+    let after = rows(&house);
+    assert_eq!(after.len(), FILES + 2 + 8);
+    let rewritten = before.iter().filter(|(path, at)| path.as_slice() != b"/a/changed" && after.get(*path) != Some(at));
+    assert_eq!(rewritten.count(), 0, "what was known is left as it is");
+    house.kill();
+    house.start();
+    house.run("scan", &["--wait"]);
+    assert_eq!(told(&house.events()), expected, "nothing is told later");
+}
+
 /// The disk is full for a while: arrivals wait, and are all told in the end.
 #[test]
 fn with_the_disk_full_for_a_while() {

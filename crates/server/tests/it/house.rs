@@ -154,14 +154,51 @@ impl House {
 
     /// One request on a connection of its own.
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut stream = TcpStream::connect(&self.base).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.exchange(self.head(method, path, headers).as_bytes()).expect("an answer has a head")
+    }
+
+    /// The same with a body, whose length is said.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let length = body.len().to_string();
+        let headers = [headers, &[("Content-Length", &length)]].concat();
+        let head = self.head(method, path, &headers);
+        self.exchange(&[head.as_bytes(), body].concat()).expect("an answer has a head")
+    }
+
+    /// The head of a request that is the last one of its connection.
+    pub fn head(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n", self.base);
-        stream.write_all(head.as_bytes()).unwrap();
+        format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n", self.base)
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.base).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Sends these bytes, and waits until the server has said all it has to say: an answer, or nothing.
+    pub fn exchange(&self, bytes: &[u8]) -> Option<Answer> {
+        self.say(bytes, false)
+    }
+
+    /// The same, and says that there will be no more.
+    pub fn break_off(&self, bytes: &[u8]) -> Option<Answer> {
+        self.say(bytes, true)
+    }
+
+    fn say(&self, bytes: &[u8], breaks_off: bool) -> Option<Answer> {
+        let mut stream = self.connect();
+        // Whoever has heard enough hangs up, and need not hear the rest.
+        let _ = stream.write_all(bytes);
+        if breaks_off {
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        let end = bytes.windows(4).position(|part| part == b"\r\n\r\n").expect("an answer has a head");
+        if let Err(error) = stream.read_to_end(&mut bytes) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+        }
+        let end = bytes.windows(4).position(|part| part == b"\r\n\r\n")?;
         let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -171,7 +208,15 @@ impl House {
         if headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked") {
             body = unchunk(&body);
         }
-        Answer { status, headers, body }
+        Some(Answer { status, headers, body })
+    }
+
+    /// A field of the server's `/proc/PID/status` that counts in KiB.
+    pub fn status_kib(&self, field: &str) -> u64 {
+        let id = self.process.as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// The journal from the beginning, as the operator sees it.

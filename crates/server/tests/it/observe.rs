@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::house::House;
+use crate::house::{House, basic};
+use crate::promise::{ledger, rdm, recent, token};
 use crate::receiver::{PATIENCE, Receiver};
 
 pub fn standard(name: &str, url: &str, more: &str) -> String {
@@ -50,6 +51,8 @@ fn sample(text: &str, name: &str) -> f64 {
 fn a_scrape_after_a_told_file_counts_it_everywhere() {
     let receiver = Receiver::start();
     let house = House::open(&standard("each", &receiver.url("/hook"), ""));
+    // Else the first scan may find it before the watch does.
+    until(|| asked(&house, "GET", "/api/v1/status"), |report| !report["sources"][0]["last_scan_at"].is_null());
     house.write("SEED/a.txt", "hello\n");
     receiver.wait_for(1);
     let delivered = "filebell_notifications{protocol=\"standard\",state=\"delivered\"}";
@@ -131,6 +134,31 @@ fn a_scan_is_done_when_it_says_so() {
     assert_eq!(unknown.status.code(), Some(1));
 }
 
+/// While an arrival waits for its commit, a walk gives way to it, says so, and comes to its end all the same.
+#[test]
+fn a_scan_gives_way_and_ends() {
+    const FILES: u64 = 2000;
+    let mut house = House::new("");
+    (0..FILES).for_each(|number| house.write(&format!("old/{number}"), ""));
+    house.start();
+    let scan = || asked(&house, "GET", "/api/v1/status")["sources"][0].clone();
+    let first = until(scan, |source| !source["last_scan_at"].is_null());
+    assert_eq!(first["scan"]["expected"], Value::Null, "nothing was known then");
+    let mut store = rusqlite::Connection::open(house.path("data").join("filebell.db")).unwrap();
+    store.busy_timeout(PATIENCE).unwrap();
+    let held = store.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    house.write("new", "new");
+    until(scan, |source| source["dirty"] == 1);
+    asked(&house, "POST", "/api/v1/scan");
+    let second = until(scan, |source| source["last_scan_at"] != first["last_scan_at"]);
+    assert_eq!(second["dirty"], 1, "it still waits");
+    assert_eq!((&second["scan"]["files"], &second["scan"]["expected"]), (&(FILES + 1).into(), &FILES.into()));
+    assert!(second["scan"]["throttled_ms"].as_u64() > Some(0), "{second:#?}");
+    held.rollback().unwrap();
+    house.wait_for_events(1);
+    assert!(sample(&house.get("/metrics", &[]).text(), "filebell_scan_throttled_seconds") > 0.0);
+}
+
 #[test]
 fn ready_says_what_is_amiss() {
     let mut house = House::new("");
@@ -201,6 +229,83 @@ fn why_says_why_a_file_is_not_told() {
     assert!(said.contains("it is being written by"), "{said}");
     drop(writer);
     house.wait_for_events(1);
+}
+
+#[test]
+fn why_knows_who_has_fetched_a_file_and_how() {
+    let receiver = Receiver::start();
+    let mut house = House::open(&format!("{}{}", rdm(&receiver), ledger(&receiver)));
+    house.write("SEED/a.txt", "hello\n");
+    let told = receiver.wait_for(2);
+    let why = |house: &House| {
+        json_of(&house.command("why").arg(house.root().join("SEED/a.txt")).arg("--json").output().unwrap())
+    };
+    let report = why(&house);
+    assert_eq!(report["events"][0]["fetched"], serde_json::json!([]));
+    assert!(report["answer"].as_str().unwrap().ends_with(", not fetched so far"), "{report:#?}");
+
+    let fetched = |report: &Value, event: usize| -> Vec<String> {
+        let all = report["events"][event]["fetched"].as_array().unwrap();
+        let line = |one: &Value| format!("{} {}", one["by"].as_str().unwrap(), one["how"].as_str().unwrap());
+        all.iter().map(line).collect()
+    };
+    let own = basic("test2", "secret");
+    let own = [("Authorization", own.as_str())];
+    assert_eq!(recent(&house, 0)["count"], 1);
+    // Asking about a file fetches nothing.
+    assert_eq!(house.request("HEAD", "/remote.php/webdav/SEED/a.txt", &own).status, 200);
+    assert_eq!(house.request("PROPFIND", "/remote.php/webdav/SEED/a.txt", &own).status, 207);
+    assert_eq!(fetched(&why(&house), 0), ["account test2 recent"]);
+    assert_eq!(house.get("/remote.php/webdav/SEED/a.txt", &own).text(), "hello\n");
+    let token = token(&house);
+    let by = [("Authorization", token.as_str())];
+    let id = told.iter().find(|one| one.line.contains("/notification")).unwrap().json()["notificationId"].clone();
+    assert_eq!(house.get(&format!("/v1/notification/{}", id.as_str().unwrap()), &by).status, 200);
+    let away = house.get("/v1/datadelivery/SEED?filename=a.txt", &by);
+    let ledger = ["account test2 recent", "account test2 download", "application ledger detail"];
+    assert_eq!(fetched(&why(&house), 0), ledger, "to be sent elsewhere is no download");
+    let storage = away.header("location").strip_prefix(&house.url("")).unwrap().to_owned();
+    assert_eq!(house.get(&storage, &[]).text(), "hello\n");
+    assert_eq!(house.get(&storage, &[]).text(), "hello\n");
+    assert_eq!(house.get("/api/v1/changes", &by).json()["events"].as_array().unwrap().len(), 1);
+    let all = [&ledger[..], &["application ledger download", "application ledger changes"]].concat();
+    let report = why(&house);
+    assert_eq!(fetched(&report, 0), all);
+    assert!(report["answer"].as_str().unwrap().contains("fetched first by account test2 (recent) at "), "{report:#?}");
+    assert!(
+        house.run("why", &["--account", "test2", "/SEED/a.txt"]).contains("fetched by application ledger (detail)")
+    );
+
+    // Other content is another matter, and what an application may not see it was not shown.
+    house.write("SEED/a.txt", "hello again\n");
+    house.write("OTHER/b.txt", "b");
+    house.wait_for_events(3);
+    let report = until(|| why(&house), |report| report["events"].as_array().unwrap().len() == 2);
+    assert_eq!(
+        (fetched(&report, 0), fetched(&report, 1)),
+        (
+            vec!["operator changes".to_owned()],
+            [&all[..], &["operator changes"]].concat().iter().map(|line| (*line).to_owned()).collect()
+        )
+    );
+    assert_eq!(house.get("/api/v1/changes", &by).json()["events"].as_array().unwrap().len(), 2);
+    assert!(fetched(&why(&house), 0).contains(&"application ledger changes".to_owned()));
+    let other = asked(&house, "GET", "/api/v1/why?account=test2&path=/OTHER/b.txt");
+    assert_eq!(fetched(&other, 0), ["operator changes"]);
+
+    // It is kept.
+    let before = why(&house)["events"].clone();
+    assert_eq!(house.stop(), Some(0));
+    assert_eq!(why(&house)["events"], before);
+}
+
+#[test]
+fn why_names_the_pattern_without_a_server_too() {
+    let mut house = House::open("[watch]\nignore = [\"*.bak\"]\n");
+    house.write("a.bak", "");
+    assert_eq!(house.stop(), Some(0));
+    let said = house.run("why", &[house.root().join("a.bak").to_str().unwrap()]);
+    assert!(said.contains("left out by the pattern `*.bak`"), "{said}");
 }
 
 #[test]

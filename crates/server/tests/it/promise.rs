@@ -14,7 +14,7 @@ const KEY: &str = "4fdab23178d6c424196c9448070d3bef";
 const CLIENT_ID: &str = "5b2f6f0e-2a41-4a0c-9d5e-7f3c1b8e9a10";
 const INTERVAL: Duration = Duration::from_secs(2);
 
-fn rdm(receiver: &Receiver) -> String {
+pub fn rdm(receiver: &Receiver) -> String {
     format!(
         "[[subscriptions]]\nname = \"rdm\"\naccount = \"test2\"\nprotocol = \"nextcloud\"\nurl = \"{}\"\n\
          connection_id = \"https://nextcloud.example.com:test2\"\nmin_interval = \"2s\"\nkey = \"{KEY}\"\n",
@@ -22,7 +22,7 @@ fn rdm(receiver: &Receiver) -> String {
     )
 }
 
-fn ledger(receiver: &Receiver) -> String {
+pub fn ledger(receiver: &Receiver) -> String {
     format!(
         "[[applications]]\nname = \"ledger\"\nclient_id = \"{CLIENT_ID}\"\nclient_secret = \"s3cr3t-Example\"\n\
          redirect_urls = [\"http://127.0.0.1:9001/callback\"]\nnotification_url = \"{}\"\n\
@@ -37,7 +37,7 @@ fn nextcloud_since(received: &Received) -> i64 {
     nextcloud::verify(&Secret::new(KEY), signature, &received.body).unwrap().since.as_secs()
 }
 
-fn recent(house: &House, since: i64) -> serde_json::Value {
+pub fn recent(house: &House, since: i64) -> serde_json::Value {
     let path = format!("/ocs/v2.php/apps/file_upload_notification/api/recent?since={since}&format=json");
     let headers = [("Authorization", basic("test2", "secret")), ("OCS-APIRequest", "true".into())];
     let answer = house.get(&path, &headers.each_ref().map(|(name, value)| (*name, value.as_str())));
@@ -45,7 +45,7 @@ fn recent(house: &House, since: i64) -> serde_json::Value {
     answer.json()["ocs"]["data"].clone()
 }
 
-fn token(house: &House) -> String {
+pub fn token(house: &House) -> String {
     let printed = house.run("token", &["--application", "ledger", "--account", "test2"]);
     let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
     format!("Bearer {}", printed["access_token"].as_str().unwrap())

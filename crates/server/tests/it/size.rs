@@ -7,7 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::house::House;
+use filebell::journal::Journal;
+use filebell::metrics::Metrics;
+use filebell::seams::Seams;
+use filebell::store::{NewAccount, Store, StoreKey};
+use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
+use filebell_core::path::FilePath;
+use filebell_core::time::TimestampMs;
+
+use crate::house::{House, basic};
 use crate::observe::{asked, standard, until};
 use crate::receiver::{PATIENCE, Receiver};
 
@@ -106,4 +114,80 @@ fn endpoints_that_hang_and_drip_cost_only_themselves() {
         }
     }
     assert_eq!(report["subscriptions"].as_array().unwrap().len(), 3);
+}
+
+/// How many files `recent` answers with at once in the test below.
+const RECENT_FILES: u64 = 100_000;
+
+/// Puts files into the store of a house that is not open, as a source would.
+fn fill(house: &House, account: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let data = house.path("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let store = Store::open_sqlite(&data, StoreKey::load_or_create(&data).unwrap()).await.unwrap();
+        let new = NewAccount {
+            name: account.to_owned(),
+            password_hash: None,
+            root: None,
+            customer_url: String::new(),
+            customer_id: String::new(),
+            customer_code: String::new(),
+            quota_bytes: None,
+            managed: false,
+        };
+        let account = store.upsert_account(new, TimestampMs::from_millis(0)).await.unwrap().id;
+        let journal = Journal::open(store, Seams::real(), Metrics::new());
+        let arrival = |number: u64| {
+            let print = Fingerprint { dev: 1, inode: number, birth_ns: None, size: 1, mtime_ns: 1, ctime_ns: 1 };
+            let present = Present {
+                fingerprint: print,
+                version: Version { sha256: [1; 32], md5: [1; 16], size: 1 },
+                completeness: Completeness::Leased,
+                moved_from: None,
+                announce: Announce::News,
+            };
+            Arrival {
+                account,
+                path: FilePath::from_bytes(format!("/d{}/a file named {number}.csv", number % 100).as_bytes()).unwrap(),
+                claim: Claim::Present(present),
+                source: SourceKind::Folder,
+                user: "bulk".to_owned(),
+            }
+        };
+        for first in (0..RECENT_FILES).step_by(1000) {
+            journal.record((first..first + 1000).map(arrival).collect()).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn recent_of_very_many_files_is_one_answer_that_nobody_holds_in_memory() {
+    let mut house = House::new("[[accounts]]\nname = \"bulk\"\npassword = \"bulk\"\n");
+    fill(&house, "bulk");
+    house.start();
+    let bulk = basic("bulk", "bulk");
+    let recent = |since: &str, format: &str| {
+        let path = format!("/ocs/v2.php/apps/file_upload_notification/api/recent?since={since}&format={format}");
+        let answer = house.get(&path, &[("Authorization", &bulk), ("OCS-APIRequest", "true")]);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+    };
+    // Logged in, and every part of the way gone once.
+    recent("9999999999", "xml");
+    let before = house.status_kib("VmHWM:");
+    let (xml, json) = (recent("0", "xml"), recent("0", "json"));
+    let grown = house.status_kib("VmHWM:") - before;
+    let bytes = xml.body.len().min(json.body.len());
+    assert!(bytes > 10 << 20, "an answer has {bytes} bytes");
+    assert!(grown < 8 * 1024, "answers of {bytes} bytes and more took {grown} KiB");
+    let in_json = filebell_client::recent::read_json(&json.body).unwrap();
+    let in_xml = filebell_client::recent::read_xml(&xml.body).unwrap();
+    assert_eq!(in_json, in_xml);
+    assert!(xml.text().contains(&format!("<count>{RECENT_FILES}</count>")));
+    let ids: BTreeSet<i64> = in_json.iter().map(|file| file.id).collect();
+    assert_eq!((in_json.len() as u64, ids.len() as u64), (RECENT_FILES, RECENT_FILES), "each once");
+    assert!(in_json.is_sorted_by(|a, b| (a.time, a.id) > (b.time, b.id)), "newest first");
+    let names: BTreeSet<&str> = in_json.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(names.len() as u64, RECENT_FILES);
 }

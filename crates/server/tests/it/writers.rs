@@ -1,25 +1,25 @@
 //! Every way in which programs write files, from outside: what is told is whole, and told once.
-//!
-//! Nothing tells a writer that was killed from one that ended: the kernel closes its files alike, and nobody writes any
-//! more. So a stub is told as what it is, the file as it stands, and its completion as an update.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
+use filebell::seams::Seams;
+use filebell_core::time::TimestampMs;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::house::{House, inside, run};
+use crate::observe::{asked, until};
 
 /// Shorter than any pause between two parts here.
 const SETTLE: &str = "[watch]\nsettle = \"100ms\"\n";
@@ -187,20 +187,93 @@ fn a_writer_that_resumes_within_quiet() {
     yard.expect(&[created("/a", "half.whole")]);
 }
 
+/// A process that has written half of a file, and has been at it for long enough to be known.
+fn half_written(yard: &Yard, name: &str) -> Child {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", r#"exec dd of="$0" bs=1 status=none"#]).arg(yard.at(name)).stdin(Stdio::piped());
+    let mut writer = writer.spawn().unwrap();
+    writer.stdin.as_mut().unwrap().write_all(b"half.").unwrap();
+    let half = || fs::read(yard.at(name)).is_ok_and(|content| content == b"half.");
+    until(half, |half| *half);
+    for _ in 0..3 {
+        assert!(yard.told().is_empty());
+    }
+    writer
+}
+
+/// As the operator is answered why a file is not told.
+fn why(yard: &Yard, name: &str) -> Value {
+    asked(&yard.house, "GET", &format!("/api/v1/why?account=test2&path=/{name}"))
+}
+
+fn is_orphaned(yard: &Yard, name: &str) {
+    until(|| why(yard, name), |report| report["answer"].as_str().unwrap().contains("its writer was killed"));
+}
+
 #[test]
 fn a_killed_writer_and_the_next_that_ends_its_work() {
-    let yard = Yard::open();
-    let script = r#"exec 3>"$0"; printf half. >&3; echo ready; read end"#;
-    let mut writer = Command::new("sh");
-    writer.args(["-c", script]).arg(yard.at("a")).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut writer = writer.spawn().unwrap();
-    BufReader::new(writer.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
-    assert!(yard.told().is_empty());
+    let yard = Yard::of(House::open("[watch]\norphan_after = \"1s\"\n"));
+    let mut writer = half_written(&yard, "a");
+    let killed_at = Seams::real().now();
     writer.kill().unwrap();
+    is_orphaned(&yard, "a");
     writer.wait().unwrap();
-    yard.expect(&[created("/a", "half.")]);
+    let told = yard.house.wait_until_told("the stub", |events| events.iter().any(|event| event["path"] == "/a"));
+    let stub = told.iter().find(|event| event["path"] == "/a").unwrap();
+    let told_at: TimestampMs = stub["recorded_at"].as_str().unwrap().parse().unwrap();
+    assert!(told_at.since(killed_at) >= Duration::from_secs(1), "killed at {killed_at}, told at {told_at}");
+    assert_eq!(stub["completeness"], "orphaned");
+    assert_eq!(why(&yard, "a")["events"][0]["completeness"], "orphaned");
+    assert!(yard.house.run("tail", &["--after", "0"]).contains("/a, 5 bytes, orphaned"));
     yard.write("a", "half.whole");
     yard.expect(&[created("/a", "half."), updated("/a", "half.whole")]);
+    let events = yard.house.events();
+    let whole = events.iter().rfind(|event| event["path"] == "/a").unwrap();
+    assert_eq!(whole["completeness"], "leased");
+}
+
+#[test]
+fn a_killed_writer_that_nobody_has_waited_for_and_another_that_goes_on_with_its_file() {
+    let yard = Yard::of(House::open("[watch]\norphan_after = \"1h\"\n"));
+    let mut writer = half_written(&yard, "a");
+    writer.kill().unwrap();
+    is_orphaned(&yard, "a");
+    assert!(yard.told().is_empty());
+    OpenOptions::new().append(true).open(yard.at("a")).unwrap().write_all(b"whole").unwrap();
+    yard.expect(&[created("/a", "half.whole")]);
+    writer.wait().unwrap();
+    let events = yard.house.events();
+    assert_eq!(events.iter().find(|event| event["path"] == "/a").unwrap()["completeness"], "leased");
+}
+
+#[test]
+fn a_writer_that_ends_by_itself_is_no_killed_one() {
+    let yard = Yard::of(House::open("[watch]\norphan_after = \"1h\"\n"));
+    let mut writer = half_written(&yard, "a");
+    writer.stdin.take().unwrap().write_all(b"whole").unwrap();
+    assert!(writer.wait().unwrap().success());
+    yard.expect(&[created("/a", "half.whole")]);
+}
+
+#[test]
+fn a_killed_sftp_server() {
+    let yard = Yard::of(House::open("[watch]\norphan_after = \"1h\"\n"));
+    fs::write(yard.stage("a"), vec![b'x'; 4 << 20]).unwrap();
+    let script = "printf 'put %s %s\\n' \"$0\" \"$1\" | exec sftp -q -l 800 -b - -D /usr/lib/openssh/sftp-server";
+    let mut client = Command::new("sh");
+    client.args(["-c", script]).args([yard.stage("a"), yard.at("a")]).stderr(Stdio::null());
+    let mut client = client.spawn().unwrap();
+    until(|| fs::metadata(yard.at("a")).map_or(0, |about| about.len()), |size| *size > 0);
+    for _ in 0..3 {
+        assert!(yard.told().is_empty());
+    }
+    let report = why(&yard, "a");
+    let server = report["writers"][0].as_str().unwrap();
+    let number = server.strip_prefix("sftp-server (process ").and_then(|rest| rest.strip_suffix(")"));
+    run("kill", &["-KILL", number.unwrap_or_else(|| panic!("{report:#?}"))]);
+    is_orphaned(&yard, "a");
+    assert!(!client.wait().unwrap().success());
+    assert!(yard.told().is_empty());
 }
 
 #[test]

@@ -56,7 +56,9 @@ pub(super) async fn changes(
 ) -> Result<Json<ChangesView>, Problem> {
     let caller = auth::caller(&ops, &request).await?;
     let request = parse(&Query::new(query.as_deref()))?;
+    let (account, after) = (request.account.clone(), request.after);
     let changes = ops.changes(&caller, request).await?;
+    ops.changes_shown(&caller, account.as_deref(), after, &changes).await?;
     let name_of = ops.account_names().await?;
     let events = changes.events.iter().map(|event| view(event, name_of(event.account))).collect();
     Ok(Json(ChangesView { events, next: changes.next.to_string(), more: changes.more }))

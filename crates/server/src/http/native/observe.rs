@@ -18,19 +18,29 @@ pub(super) async fn status(State(ops): State<Ops>, parts: Parts) -> Result<Json<
 }
 
 /// `POST /api/v1/scan`: one account's root or all, answered at once, or when `wait` seconds have gone by or it is done.
+/// With `accept_root=true` the directory that lies at the account's root now is taken for the known one before.
 pub(super) async fn scan(
     State(ops): State<Ops>,
     parts: Parts,
     RawQuery(query): RawQuery,
 ) -> Result<Json<ScanAnswer>, Problem> {
     let caller = auth::caller(&ops, &parts).await?;
-    let query = parse(query.as_deref(), &["account", "wait"])?;
+    let query = parse(query.as_deref(), &["account", "wait", "accept_root"])?;
     let wait = text(&query, "wait")?.map(|text| {
         let wrong = || Problem::bad_parameter(format!("wait: `{text}` is no number of seconds such as 30"));
         text.trim_end_matches('s').parse().map(Duration::from_secs).map_err(|_| wrong())
     });
     let wait = wait.transpose()?.unwrap_or_default();
-    Ok(Json(ops.scan(&caller, text(&query, "account")?.as_deref(), wait).await?))
+    let account = text(&query, "account")?;
+    match (text(&query, "accept_root")?.as_deref(), &account) {
+        (None | Some("false"), _) => (),
+        (Some("true"), Some(account)) => ops.accept_root(&caller, account).await?,
+        (Some("true"), None) => return Err(Problem::bad_parameter("accept_root: say whose, by account".to_owned())),
+        (Some(other), _) => {
+            return Err(Problem::bad_parameter(format!("accept_root: `{other}` is neither true nor false")));
+        }
+    }
+    Ok(Json(ops.scan(&caller, account.as_deref(), wait).await?))
 }
 
 /// `GET /api/v1/why`: the way of one file, by its `path` in the file system, or within `account`.

@@ -20,7 +20,7 @@ use super::super::auth::{self, Line};
 use super::super::problem::{Problem, log_failure};
 use super::changes::view as arrival_view;
 use super::observe::{parse, text};
-use crate::ops::{Ended, Happening, Live, LiveKind, LiveRequest, Ops, Position, Told};
+use crate::ops::{Ended, Happening, Live, LiveKind, LivePosition, LiveRequest, Ops, Told};
 
 /// While nothing happens, a sign of life is given so often; then it is also asked whether the listener still may.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -102,7 +102,7 @@ fn asked(query: Option<&str>, headers: &HeaderMap) -> Result<LiveRequest, Proble
         None => text(&query, "after")?,
     };
     let wrong = |text: &str| format!("after: `{text}` is no position; give the `id` of something that was streamed");
-    let after = after.map(|text| text.parse::<Position>().map_err(|_| Problem::bad_parameter(wrong(&text))));
+    let after = after.map(|text| text.parse::<LivePosition>().map_err(|_| Problem::bad_parameter(wrong(&text))));
     Ok(LiveRequest {
         account: text(&query, "account")?,
         kinds,
@@ -167,7 +167,7 @@ impl Teller {
         }
     }
 
-    async fn told(&self, happened: &[(Position, Happening)]) -> Result<String, crate::ops::OpsError> {
+    async fn told(&self, happened: &[(LivePosition, Happening)]) -> Result<String, crate::ops::OpsError> {
         let name_of = self.ops.account_names().await?;
         let mut text = String::new();
         for (position, happening) in happened {

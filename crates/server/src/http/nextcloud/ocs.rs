@@ -135,13 +135,17 @@ async fn answer(ops: &Ops, version: Version, request: Request) -> Response {
             Ok(()) => Ok(ok(Format::Json, "[]".into())),
             Err(error) => Err(internal(&error)),
         },
-        (Route::User, Some(caller)) => match ops.used_bytes(&caller).await {
-            Ok(used) => Ok(ok(format, success(version, format, &user(&caller, used)).into())),
+        (Route::User, Some(caller)) => match quota(ops, &caller).await {
+            Ok(quota) => Ok(ok(format, success(version, format, &user(&caller, quota)).into())),
             Err(error) => Err(internal(&error)),
         },
         (Route::Webhooks, _) => Err(Failure::NotAdmin),
         (Route::Config, _) => Ok(ok(format, success(version, format, &config(&parts)).into())),
-        (_, caller) => Ok(tagged(format, success(version, format, &capabilities(caller.is_some())), &parts.headers)),
+        (_, caller) => Ok(tagged(
+            format,
+            success(version, format, &capabilities(caller.is_some(), ops.public_url())),
+            &parts.headers,
+        )),
     };
     answered.unwrap_or_else(|failure| refuse(failure, format))
 }
@@ -211,7 +215,7 @@ struct Rest {
     asked: Asked,
     since: TimestampSecs,
     writer: RecentWriter,
-    newest: TimestampSecs,
+    newest: StoredFile,
     last: StoredFile,
 }
 
@@ -222,13 +226,13 @@ impl Asked {
         let (Some(first), Some(last)) = (page.first(), page.last()) else {
             return Ok(RecentWriter::new(self.version, self.format, 0).finish().into());
         };
-        let (newest, last) = (first.arrived_at.to_secs(), last.clone());
+        let (newest, last) = (first.clone(), last.clone());
         let whole = page.len() < usize::try_from(PAGE_FILES).unwrap_or(usize::MAX);
         let count = if whole { page.len() } else { self.count(since).await?.max(page.len()) };
         let mut writer = RecentWriter::new(self.version, self.format, count);
         rows(&mut writer, &page);
         if whole {
-            self.shown(newest).await.map_err(|error| internal(&error))?;
+            self.shown(since, &newest).await.map_err(|error| internal(&error))?;
             return Ok(writer.finish().into());
         }
         let begin = writer.take();
@@ -251,8 +255,8 @@ impl Asked {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    async fn shown(&self, newest: TimestampSecs) -> Result<(), OpsError> {
-        if self.shown { self.ops.recent_shown(&self.caller, newest).await } else { Ok(()) }
+    async fn shown(&self, since: TimestampSecs, newest: &StoredFile) -> Result<(), OpsError> {
+        if self.shown { self.ops.recent_shown(&self.caller, since, newest).await } else { Ok(()) }
     }
 }
 
@@ -261,7 +265,7 @@ impl Rest {
     async fn next(mut self) -> Result<(Vec<u8>, Option<Self>), OpsError> {
         let page = self.asked.page(self.since, Some(&self.last)).await?;
         let Some(last) = page.last() else {
-            self.asked.shown(self.newest).await?;
+            self.asked.shown(self.since, &self.newest).await?;
             return Ok((self.writer.finish(), None));
         };
         rows(&mut self.writer, &page);
@@ -283,7 +287,7 @@ fn rows(writer: &mut RecentWriter, files: &[StoredFile]) {
 }
 
 /// What a client asks for when it logs in: nothing is claimed that is not served.
-fn capabilities(logged_in: bool) -> Node {
+fn capabilities(logged_in: bool, base: &str) -> Node {
     let (major, minor, micro, text) = NEXTCLOUD;
     let version = Node::map([
         ("major", Node::Int(major)),
@@ -315,11 +319,35 @@ fn capabilities(logged_in: bool) -> Node {
                 ]),
             ),
             ("dav", Node::map([("chunking", Node::text("1.0"))])),
+            ("theming", theming(base)),
         ])
     } else {
-        Node::map([guessing])
+        Node::map([guessing, ("theming", theming(base))])
     };
     Node::map([("version", version), ("capabilities", all)])
+}
+
+/// How clients are to look: as they do where nobody has changed anything.
+fn theming(base: &str) -> Node {
+    let (blue, white) = (|| Node::text("#00679e"), || Node::text("#ffffff"));
+    let logo = || Node::text(format!("{base}/core/img/logo/logo.svg?v=0"));
+    Node::map([
+        ("name", Node::text("Nextcloud")),
+        ("url", Node::text("https://nextcloud.com")),
+        ("slogan", Node::text("a safe home for all your data")),
+        ("color", blue()),
+        ("color-text", white()),
+        ("color-element", blue()),
+        ("color-element-bright", blue()),
+        ("color-element-dark", blue()),
+        ("logo", logo()),
+        ("background", Node::text(format!("{base}/apps/theming/img/background/jenna-kim-the-globe.webp"))),
+        ("background-text", white()),
+        ("background-plain", Node::Bool(false)),
+        ("background-default", Node::Bool(true)),
+        ("logoheader", logo()),
+        ("favicon", logo()),
+    ])
 }
 
 fn config(parts: &Parts) -> Node {
@@ -333,17 +361,36 @@ fn config(parts: &Parts) -> Node {
     ])
 }
 
+/// What an account holds and may hold; -3 is no bound.
+async fn quota(ops: &Ops, caller: &AccountCaller) -> Result<Node, OpsError> {
+    let (usage, free) = (ops.usage(&caller.account).await?, ops.available(caller).await?);
+    let int = |bytes| Node::Int(i64::try_from(bytes).unwrap_or(i64::MAX));
+    let (free, total, relative, quota) = match (free, usage.quota) {
+        (Some(free), Some(quota)) => {
+            let total = match usage.used.saturating_add(free) {
+                total if quota > 0 => total.min(quota),
+                total => total,
+            };
+            // Hundredths of a hundredth, rounded.
+            let part =
+                (u128::from(usage.used) * 20_000).checked_div(u128::from(total)).map_or(0, |twice| twice.div_ceil(2));
+            (int(free), int(total), Node::Hundredths(u64::try_from(part).unwrap_or(u64::MAX)), int(quota))
+        }
+        _ => (Node::Int(-3), Node::Int(-3), Node::Int(0), Node::Int(-3)),
+    };
+    Ok(Node::map([
+        ("free", free),
+        ("used", int(usage.used)),
+        ("total", total),
+        ("relative", relative),
+        ("quota", quota),
+    ]))
+}
+
 /// The members of the original, in its order; what is not known here is empty, as in a fresh account there.
-fn user(caller: &AccountCaller, used: u64) -> Node {
+fn user(caller: &AccountCaller, quota: Node) -> Node {
     let (name, empty) = (|| Node::text(caller.account.name.clone()), || Node::text(""));
     let (local, federated) = (|| Node::text("v2-local"), || Node::text("v2-federated"));
-    let quota = Node::map([
-        ("free", Node::Int(-3)),
-        ("used", Node::Int(i64::try_from(used).unwrap_or(i64::MAX))),
-        ("total", Node::Int(-3)),
-        ("relative", Node::Int(0)),
-        ("quota", Node::Int(-3)),
-    ]);
     let mut members = vec![
         ("enabled", Node::Bool(true)),
         ("id", name()),

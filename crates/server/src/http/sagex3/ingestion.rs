@@ -80,7 +80,7 @@ async fn take(
     let refused = |error| storage::refused(&ops, error).into_response();
     let size = headers.typed_get::<ContentLength>().map(|ContentLength(size)| size);
     let bytes_max = ops.sagex3().upload_bytes_max;
-    let mut ingesting = ops.begin_ingestion(&url).await.map_err(refused)?;
+    let mut ingesting = ops.begin_ingestion(&url, size).await.map_err(refused)?;
     let mut received: u64 = 0;
     let mut stream = body.into_data_stream();
     let too_large = size.is_some_and(|size| size > bytes_max);

@@ -88,6 +88,8 @@ fn refuse_as(ops: &Ops, missing: Failure, inside: Failure) -> impl FnOnce(OpsErr
             OpsError::NotGranted(_) => Failure::Forbidden,
             OpsError::NotFound(_) | OpsError::Path(_) => missing,
             OpsError::Exists(_) => Failure::FileExists,
+            OpsError::NoRoom { .. } => Failure::NoRoom,
+            OpsError::File(why) if is_full(&why) => Failure::NoRoom,
             OpsError::Quota(left) => {
                 retry_after_secs = Some(left.as_secs().saturating_add(1));
                 Failure::TooManyRequests
@@ -99,6 +101,11 @@ fn refuse_as(ops: &Ops, missing: Failure, inside: Failure) -> impl FnOnce(OpsErr
         };
         Refused { failure, form, retry_after_secs }
     }
+}
+
+/// Whether the disk is full, or what it gives us.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// The same for what is wrong with a request itself.

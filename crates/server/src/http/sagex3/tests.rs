@@ -94,7 +94,7 @@ impl Scene {
         let journal = Journal::open(store.clone(), seams.clone(), Metrics::new());
         let admin = Some(Secret::new("operator"));
         let ops = Ops::with_sagex3(store, journal, seams, Url::parse(BASE).unwrap(), admin, settings);
-        let scene = Self { router: crate::http::router(ops.clone(), axum::Router::new()), ops, clock, dir };
+        let scene = Self { router: crate::http::router(ops.clone(), Router::new()), ops, clock, dir };
         scene.account("acme", CUSTOMER).await;
         scene.account("other", "https://x3.other.example").await;
         scene.application("ledger", CLIENT).await;
@@ -114,6 +114,7 @@ impl Scene {
             customer_url: customer_url.into(),
             customer_id: format!("{name}-config"),
             customer_code: name.into(),
+            quota_bytes: None,
             managed: false,
         };
         self.ops.write_account(request).await.unwrap();
@@ -557,6 +558,7 @@ async fn a_token_for_another_host_is_none() {
         customer_url: CUSTOMER.into(),
         customer_id: String::new(),
         customer_code: String::new(),
+        quota_bytes: None,
         managed: false,
     };
     one.write_account(account).await.unwrap();
@@ -1129,4 +1131,22 @@ async fn a_body_of_a_megabyte_is_not_read() {
 #[test]
 fn the_challenge_of_the_examples_is_of_their_verifier() {
     assert_eq!(URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER)), CHALLENGE);
+}
+
+#[tokio::test]
+async fn an_upload_that_the_quota_has_no_room_for_is_refused_and_may_come_later() {
+    let scene = Scene::new().await;
+    scene.grant("ledger", "acme").await;
+    let tokens = scene.ops.issue_tokens("ledger", "acme", Duration::from_secs(300)).await.unwrap();
+    let by = format!("Bearer {}", tokens.access.expose());
+    let announced = scene.ask("POST", "/v1/dataingestion/SEED?filename=a", &[("authorization", &by)], "").await.json();
+    let to = announced["uploadUrl"].as_str().unwrap().strip_prefix(BASE).unwrap().to_owned();
+    scene.ops.set_quota("acme", Some(4)).await.unwrap();
+    scene.ask("PUT", &to, &[("content-length", "5")], "hello").await.refuses(507, "Insufficient Storage");
+    scene.ask("PUT", &to, &[], "hello").await.refuses(507, "Insufficient Storage");
+    assert_eq!(std::fs::read_dir(scene.dir.path().join("acme/SEED")).unwrap().count(), 0);
+    let listed = scene.get("/v1/datadelivery/SEED", tokens.access.expose()).await.json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 0);
+    scene.ops.set_quota("acme", Some(5)).await.unwrap();
+    assert_eq!(scene.ask("PUT", &to, &[], "hello").await.status, 200);
 }

@@ -18,6 +18,7 @@ use super::lease::{self, Lease};
 use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, links, look_at};
 use crate::journal::{Asked, JournalError, Known};
 use crate::metrics::Found;
+use crate::source::writers::End;
 
 /// At most this many paths are decided together, and their claims committed together.
 const BATCH_PATHS_MAX: usize = 512;
@@ -33,6 +34,10 @@ const CHUNK_BYTES: usize = 256 << 10;
 const BUSY_WAIT_MIN: Duration = Duration::from_micros(50);
 /// How long to wait for a writer at most. Its close is a hint that comes sooner.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// A writer that is found so often in a row is not merely about to let go: it is worth knowing who it is.
+const BUSY_TIMES_MIN: u32 = 3;
+/// How often the writers of a busy file are looked for anew.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait after a failure at first, and at most.
 const FAILURE_WAIT_MIN: Duration = Duration::from_millis(250);
 const FAILURE_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -197,7 +202,7 @@ impl Decider<'_> {
             return Ok(Step::Later(VANISH_GRACE.saturating_sub(gone_for)));
         }
         let proved = taken.dirt.seen_vanish
-            || self.shared.root.sweeps()
+            || self.shared.root.is_known()
                 && (root.nearest_device(&taken.path)? == row.fingerprint.dev
                     || blind_file_system(root.as_fd()) == Some(OVERLAY));
         Ok(if proved { Step::Claim(Claim::Gone) } else { Step::Silent })
@@ -213,9 +218,14 @@ impl Decider<'_> {
         let Look::File(print) = look_at(file.as_fd())? else { return Ok(Step::Later(BUSY_WAIT_MIN)) };
         let lease = self.lease(file, print.dev);
         if lease == Lease::Busy {
-            return Ok(busy(&mut taken.dirt));
+            let step = busy(&mut taken.dirt);
+            self.look_for_writers(taken, &print);
+            return Ok(step);
         }
-        let announce = self.announce(&taken.dirt, &print);
+        if let Some(left) = self.orphaned_for(taken, &print) {
+            return Ok(Step::Later(left));
+        }
+        let announce = self.announce(&taken.path, &taken.dirt, &print);
         if lease == Lease::Unavailable && announce != Announce::Baseline {
             let (seen, since) = *taken.dirt.standing.get_or_insert_with(|| (print, Instant::now()));
             if seen != print {
@@ -236,6 +246,7 @@ impl Decider<'_> {
         }
         taken.dirt.shared_inode = (links(file.as_fd())? > 1).then_some(print.inode);
         let completeness = match lease {
+            _ if taken.dirt.orphan.is_some() => Completeness::Orphaned,
             Lease::Granted if taken.dirt.renamed => Completeness::Renamed,
             Lease::Granted => Completeness::Leased,
             Lease::Busy | Lease::Unavailable => Completeness::QuietPeriod,
@@ -255,11 +266,38 @@ impl Decider<'_> {
         }
     }
 
+    /// Has the writers of a busy file looked for, once and then rarely.
+    fn look_for_writers(&self, taken: &mut Taken, print: &Fingerprint) {
+        let dirt = &mut taken.dirt;
+        if dirt.busy >= BUSY_TIMES_MIN && dirt.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            dirt.looked_at = Some(Instant::now());
+            self.shared.witness.ask((print.dev, print.inode), &taken.path);
+        }
+    }
+
+    /// How long to wait yet for somebody to go on with a file that nobody writes any more, because its writer was
+    /// killed. Whoever goes on with it and ends well has completed it.
+    fn orphaned_for(&self, taken: &mut Taken, print: &Fingerprint) -> Option<Duration> {
+        if taken.dirt.looked_at.take().is_none() && taken.dirt.orphan.is_none() {
+            return None;
+        }
+        let writers = self.shared.dirty.take_writers(taken);
+        let killed = writers.is_some_and(|writers| writers.iter().any(|writer| writer.end() == End::Killed));
+        let content = |print: &Fingerprint| (print.dev, print.inode, print.size, print.mtime_ns);
+        taken.dirt.orphan = match taken.dirt.orphan {
+            Some((left, since)) if content(&left) == content(print) => Some((*print, since)),
+            _ => killed.then(|| (*print, Instant::now())),
+        };
+        let (_, since) = taken.dirt.orphan?;
+        let left = self.shared.config.orphan_after.saturating_sub(since.elapsed());
+        (!left.is_zero()).then_some(left)
+    }
+
     /// What a new root came with is remembered, and told only if that is wanted: found by nothing but the first scan,
     /// and not changed since the root was first seen. The time of that change cannot be set by a writer.
-    fn announce(&self, dirt: &Dirt, print: &Fingerprint) -> Announce {
+    fn announce(&self, path: &FilePath, dirt: &Dirt, print: &Fingerprint) -> Announce {
         match dirt {
-            Dirt { only_scanned: true, .. } if self.shared.is_baseline(print) => Announce::Baseline,
+            Dirt { only_scanned: true, .. } if self.shared.is_baseline(path.as_bytes(), print) => Announce::Baseline,
             Dirt { written: true, .. } => Announce::Written,
             _ => Announce::News,
         }
@@ -325,7 +363,7 @@ impl Decider<'_> {
             return;
         }
         let (taken, arrivals): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
-        match self.shared.runtime.block_on(self.shared.journal.record(arrivals)) {
+        match self.shared.journal.record_here(arrivals) {
             Ok(_) => {
                 let scanned = taken.iter().filter(|taken| taken.dirt.only_scanned).count();
                 let metrics = self.shared.journal.metrics();

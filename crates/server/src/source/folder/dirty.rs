@@ -11,6 +11,7 @@ use super::dir::Dir;
 use super::view::Waiting;
 use super::{locked, wait_until};
 use crate::journal::Seen;
+use crate::source::writers::Process;
 
 /// At most this many paths are kept; what comes on top is left to a scan.
 const PATHS_MAX: usize = 65_536;
@@ -21,6 +22,11 @@ const SCANNED_PATHS_MAX: usize = PATHS_MAX / 2;
 const CREATION_GRACE: Duration = Duration::from_millis(40);
 /// A vanished path waits this long, so that a move is seen as one.
 pub(super) const VANISH_GRACE: Duration = Duration::from_millis(200);
+
+/// So many paths that are due are looked at to see whether one of them was heard of.
+const LOOKED_AT_MAX: usize = 64;
+/// How often it is looked whether nothing waits any more.
+const CALM_LOOK: Duration = Duration::from_millis(2);
 
 /// How a path came to attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +83,12 @@ pub(super) struct Dirt {
     pub(super) standing: Option<(Fingerprint, Instant)>,
     /// Its inode, if the file has other names too.
     pub(super) shared_inode: Option<u64>,
+    /// When its writers were last looked for.
+    pub(super) looked_at: Option<Instant>,
+    /// Who was found writing it then.
+    pub(super) writers: Option<Arc<[Arc<Process>]>>,
+    /// How a writer that was killed has left it, and since when nobody has gone on with it.
+    pub(super) orphan: Option<(Fingerprint, Instant)>,
 }
 
 /// A path in the decider's hand.
@@ -103,6 +115,8 @@ struct State {
     huge: BTreeMap<(Instant, u64), Arc<FilePath>>,
     /// Counts entries; the number of an entry tells which of two came first.
     serial: u64,
+    /// How many paths are in the quick worker's hand that not only a scan has found.
+    live_in_hand: usize,
     stopped: bool,
 }
 
@@ -116,7 +130,7 @@ struct Entry {
 #[derive(Clone, Copy)]
 enum Place {
     Queued { lane: Lane, due: Instant, order: u64 },
-    InHand { again: Option<Instant> },
+    InHand { again: Option<Instant>, live: bool },
 }
 
 impl Dirty {
@@ -148,12 +162,12 @@ impl Dirty {
 
     /// Marks again what is kept of the paths below a directory that went. A file in hand may be recorded there only
     /// after the rows there have been looked at.
-    pub(super) fn mark_below(&self, dir: &Dir) {
+    pub(super) fn mark_below(&self, dir: &Dir, hint: Hint) {
         let mut state = self.state();
         let below = state.entries.keys().filter(|path| dir.holds(path.as_bytes()));
         for path in below.map(|path| FilePath::clone(path)).collect::<Vec<_>>() {
             // It is in the set already: there is room for it.
-            let _ = self.mark_in(&mut state, path, Hint::Vanished);
+            let _ = self.mark_in(&mut state, path, hint);
         }
     }
 
@@ -164,7 +178,7 @@ impl Dirty {
             entry.dirt.note(hint, now);
             let pulls = !matches!(hint, Hint::Modified | Hint::Touched);
             match &mut entry.place {
-                Place::InHand { again } => *again = Some(again.map_or(due, |other| other.min(due))),
+                Place::InHand { again, .. } => *again = Some(again.map_or(due, |other| other.min(due))),
                 Place::Queued { lane, due: old, order } if pulls && due < *old => {
                     let (lane, old_key) = (*lane, (*old, *order));
                     *old = due;
@@ -231,9 +245,10 @@ impl Dirty {
     /// A path in hand was decided.
     pub(super) fn done(&self, path: &Arc<FilePath>) {
         let mut state = self.state();
+        state.out_of_hand(path);
         let Some(entry) = state.entries.get_mut(path) else { return };
         match entry.place {
-            Place::InHand { again: Some(due) } => {
+            Place::InHand { again: Some(due), .. } => {
                 entry.dirt.busy = 0;
                 let order = state.next_serial();
                 self.queue_again(&mut state, path, Lane::Quick, due, order, order);
@@ -248,9 +263,10 @@ impl Dirty {
     /// A path in hand could not be decided yet: it is due again in `delay`, or when a hint says so.
     pub(super) fn put_back(&self, taken: Taken, lane: Lane, delay: Duration) {
         let mut state = self.state();
+        state.out_of_hand(&taken.path);
         let Some(entry) = state.entries.get_mut(&taken.path) else { return };
         let mut due = Instant::now() + delay;
-        if let Place::InHand { again: Some(hinted) } = entry.place {
+        if let Place::InHand { again: Some(hinted), .. } = entry.place {
             due = due.min(hinted);
         }
         let serial = entry.serial;
@@ -266,6 +282,21 @@ impl Dirty {
             state.queue(lane).insert((due, order), Arc::clone(path));
             self.wake_if_first(state, lane, (due, order));
         }
+    }
+
+    /// These processes were found writing a path.
+    pub(super) fn written_by(&self, path: &FilePath, writers: &Arc<[Arc<Process>]>) {
+        if let Some(entry) = self.state().entries.get_mut(path) {
+            entry.dirt.writers = Some(Arc::clone(writers));
+        }
+    }
+
+    /// Takes who was last found writing a path in hand.
+    pub(super) fn take_writers(&self, taken: &mut Taken) -> Option<Arc<[Arc<Process>]>> {
+        let mut state = self.state();
+        let since = state.entries.get_mut(&taken.path).and_then(|entry| entry.dirt.writers.take());
+        let before = taken.dirt.writers.take();
+        since.or(before)
     }
 
     /// How many paths wait or are in hand.
@@ -284,13 +315,32 @@ impl Dirty {
     /// What a path waits for, if it does.
     pub(super) fn waiting(&self, path: &FilePath) -> Option<Waiting> {
         let state = self.state();
-        let Dirt { busy, failures, standing, .. } = &state.entries.get(path)?.dirt;
-        Some(Waiting { busy: *busy, failures: *failures, standing: standing.is_some() })
+        let Dirt { busy, failures, standing, orphan, .. } = &state.entries.get(path)?.dirt;
+        let (standing, orphaned) = (standing.is_some(), orphan.is_some());
+        Some(Waiting { busy: *busy, failures: *failures, standing, orphaned })
     }
 
     /// Whether a path that only a scan found still waits for its first decision.
     pub(super) fn holds_scanned(&self) -> bool {
         self.state().entries.values().any(|entry| entry.dirt.only_scanned)
+    }
+
+    /// Whether something that not only a scan has found is due or in hand.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.state().is_pressed()
+    }
+
+    /// Waits until nothing presses any more, at the longest for `max`; answers how long.
+    pub(super) fn wait_calm(&self, max: Duration) -> Duration {
+        let mut state = self.state();
+        if !state.is_pressed() {
+            return Duration::ZERO;
+        }
+        let began = Instant::now();
+        while state.is_pressed() && !state.stopped && began.elapsed() < max {
+            state = wait_until(&self.fewer, state, Some(Instant::now() + CALM_LOOK));
+        }
+        began.elapsed()
     }
 
     /// Waits until everything marked before this call was decided, or waits for its writer.
@@ -334,13 +384,31 @@ impl State {
         self.serial
     }
 
+    fn is_pressed(&self) -> bool {
+        let now = Instant::now();
+        let mut due = self.quick.range(..=(now, u64::MAX)).take(LOOKED_AT_MAX);
+        self.live_in_hand > 0
+            || due.any(|(_, path)| self.entries.get(path).is_some_and(|entry| !entry.dirt.only_scanned))
+    }
+
+    /// A path in hand comes out of it.
+    fn out_of_hand(&mut self, path: &FilePath) {
+        if let Some(Entry { place: Place::InHand { live, .. }, .. }) = self.entries.get_mut(path)
+            && std::mem::take(live)
+        {
+            self.live_in_hand = self.live_in_hand.saturating_sub(1);
+        }
+    }
+
     fn take(&mut self, lane: Lane, now: Instant, max: usize) -> Vec<Taken> {
         let mut taken = Vec::new();
         while taken.len() < max {
             let Some(first) = self.queue(lane).first_entry().filter(|first| first.key().0 <= now) else { break };
             let path = first.remove();
             if let Some(entry) = self.entries.get_mut(&path) {
-                entry.place = Place::InHand { again: None };
+                let live = lane == Lane::Quick && !entry.dirt.only_scanned;
+                self.live_in_hand += usize::from(live);
+                entry.place = Place::InHand { again: None, live };
                 // Kept in the entry too, so that what is in hand still counts as only scanned, or as busy.
                 let kept = Dirt { only_scanned: entry.dirt.only_scanned, busy: entry.dirt.busy, ..Dirt::default() };
                 let dirt = std::mem::replace(&mut entry.dirt, kept);
@@ -377,6 +445,7 @@ impl Dirt {
             only_scanned: self.only_scanned && since.only_scanned,
             seen_vanish: self.seen_vanish || since.seen_vanish,
             gone_since: self.gone_since.or(since.gone_since),
+            writers: since.writers.clone().or(self.writers),
             ..self
         }
     }
@@ -440,6 +509,26 @@ mod tests {
         assert!(dirty.mark(path("/b"), Hint::Closed));
         assert!(!dirty.mark(path("/c"), Hint::Closed));
         assert!(dirty.mark(path("/a"), Hint::Closed), "what is in it already can be marked again");
+    }
+
+    #[test]
+    fn a_scan_gives_way_to_what_was_heard_of_and_to_nothing_else() {
+        let patience = Duration::from_millis(20);
+        let dirty = Dirty::new(Duration::ZERO);
+        assert!(dirty.mark(path("/scanned"), Hint::Scanned));
+        assert!(dirty.mark(path("/not-yet-due"), Hint::Vanished));
+        assert_eq!(dirty.wait_calm(patience), Duration::ZERO);
+        assert!(dirty.mark(path("/closed"), Hint::Closed));
+        assert!(dirty.wait_calm(patience) >= patience, "and no longer");
+        let mut closed = taken(&dirty).remove(0);
+        assert!(dirty.is_pressed(), "it is in hand");
+        closed.dirt.busy = 1;
+        dirty.put_back(closed, Lane::Quick, Duration::from_secs(3600));
+        assert!(!dirty.is_pressed(), "its writer is waited for");
+        assert!(dirty.mark(path("/closed"), Hint::Closed));
+        let closed = dirty.take(Lane::Quick, 10).unwrap().into_iter().find(|one| *one.path == path("/closed"));
+        dirty.done(&closed.unwrap().path);
+        assert!(!dirty.is_pressed());
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Ignore {
     }
 
     /// The pattern by which a path is left out.
-    pub(super) fn rule(&self, path: &FilePath) -> Option<String> {
+    pub fn rule(&self, path: &FilePath) -> Option<String> {
         if !self.path(path) {
             return None;
         }

@@ -17,6 +17,7 @@ mod status;
 mod tests;
 mod view;
 mod watch;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use filebell_core::arrival::Fingerprint;
 use filebell_core::id::AccountId;
+use filebell_core::root::{KnownRoot, RootIdentity};
 use filebell_core::time::TimestampMs;
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -35,7 +37,7 @@ pub use status::{RootState, RootStatus, ScanProgress};
 pub use view::{Examined, Lies, View, Waiting, examine};
 
 use crate::journal::{Journal, JournalError};
-use dirty::{Dirty, Lane};
+use dirty::{Dirty, Hint, Lane};
 use root::Root;
 use status::Status;
 
@@ -51,6 +53,8 @@ pub struct FolderConfig {
     pub settle: Duration,
     /// Extra wait after the end of writing, for writers that close and go on.
     pub quiet: Duration,
+    /// How long a file whose writer was killed waits for another one to go on with it.
+    pub orphan_after: Duration,
     /// What is told of the files a new root comes with.
     pub existing: Existing,
     /// The time between two walks of a tree that is watched.
@@ -128,24 +132,28 @@ struct Shared {
     status: Status,
     watch: watch::Bell,
     scan: scan::Bell,
+    witness: witness::Witness,
     journal: Journal,
     runtime: Handle,
     first_seen_at: TimestampMs,
     baseline_done: AtomicBool,
+    known: KnownRoot,
     stopped: AtomicBool,
 }
 
 impl Folder {
-    /// Starts watching; the threads it makes end with [`Folder::stop`], or soon after it is dropped.
+    /// Starts watching a root of which this is `known`; the threads it makes end with [`Folder::stop`], or soon after
+    /// it is dropped.
     pub async fn start(
         account: AccountId,
         account_name: String,
         root: &Path,
+        known: KnownRoot,
         config: FolderConfig,
         journal: Journal,
     ) -> Result<Self, RootError> {
         let refused = |error| RootError::new(root, error);
-        let (root, _) = Root::find(root).map_err(refused)?;
+        let root = Root::find(root, known.identity).map_err(refused)?;
         // Asked before anything is watched: what comes from now on is news.
         let state = journal.root_state(account).await?;
         let shared = Arc::new(Shared {
@@ -157,15 +165,19 @@ impl Folder {
             root,
             status: Status::default(),
             scan: scan::Bell::default(),
+            witness: witness::Witness::default(),
             journal,
             runtime: Handle::current(),
             first_seen_at: state.first_seen_at,
             baseline_done: AtomicBool::new(state.baseline_done),
+            known,
             stopped: AtomicBool::new(false),
         });
+        shared.look_at_root();
         let mut folder = Self { shared, threads: Vec::new() };
         folder.spawn("watch", watch::run)?;
         folder.spawn("scan", scan::run)?;
+        folder.spawn("witness", witness::run)?;
         folder.spawn("decide", |shared| decide::run(shared, Lane::Quick))?;
         folder.spawn("decide-large", |shared| decide::run(shared, Lane::Large))?;
         folder.spawn("decide-huge", |shared| decide::run(shared, Lane::Huge))?;
@@ -234,18 +246,36 @@ impl Shared {
         self.stopped.store(true, Ordering::Relaxed);
         self.dirty.stop();
         self.scan.stop();
+        self.witness.stop();
         self.watch.wake();
     }
 
+    /// Says so if another directory than the known one lies at the root.
+    fn look_at_root(&self) {
+        let reason = (!self.root.is_known()).then(|| foreign_root(&self.user, self.root.path()));
+        self.status.set(&self.user, |conditions| conditions.foreign = reason);
+    }
+
     /// Whether a file that nothing but the first scan has found is what a new root came with and is not to be told.
-    fn is_baseline(&self, print: &Fingerprint) -> bool {
-        let first_seen_ns = self.first_seen_at.as_millis().saturating_mul(1_000_000);
-        let old = self.writes_baseline() && print.ctime_ns < first_seen_ns.saturating_sub(CLOCK_GRAIN_NS);
+    /// What lies where an interrupted first scan had been, and is not known from it, has come since.
+    fn is_baseline(&self, path: &[u8], print: &Fingerprint) -> bool {
+        let passed = self.known.reached.as_ref().is_some_and(|reached| path <= reached.as_bytes());
+        let old = self.writes_baseline() && !passed && self.is_before_first_seen(print.ctime_ns);
         match self.config.existing {
             Existing::None => old,
             Existing::Since(time) => old && print.mtime_ms() < time.as_millis(),
             Existing::All => false,
         }
+    }
+
+    /// What is hinted at what is known below a directory that went. In another root than the known one it may be of a
+    /// file that never lay there.
+    fn below_moved(&self) -> Hint {
+        if self.root.is_known() { Hint::Vanished } else { Hint::Missing }
+    }
+
+    fn is_before_first_seen(&self, time_ns: i64) -> bool {
+        time_ns < self.first_seen_at.as_millis().saturating_mul(1_000_000).saturating_sub(CLOCK_GRAIN_NS)
     }
 
     /// Whether the first scan may still find files that are not to be told.
@@ -256,6 +286,21 @@ impl Shared {
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
+}
+
+/// Which directory lies at a path that is to be a root.
+pub fn identify(root: &Path) -> Result<RootIdentity, RootError> {
+    root::identify(root).map_err(|error| RootError::new(root, error))
+}
+
+/// What is to be said, and done, about a root that is another directory than the known one.
+pub fn foreign_root(account: &str, root: &Path) -> String {
+    format!(
+        "another directory than the one that is known lies at {}: what it holds is told, but nothing that is missing in \
+         it is told as deleted; if its disk is not mounted, mount it; if it was replaced on purpose, run: filebell scan \
+         --accept-root {account}",
+        root.display()
+    )
 }
 
 impl RootError {

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use filebell_core::arrival::Fingerprint;
 use filebell_core::path::FilePath;
+use filebell_core::root::RootIdentity;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, StatxTimestamp};
 use rustix::io::Errno;
 
@@ -16,19 +17,15 @@ use super::locked;
 pub(super) use crate::beneath::is_absence;
 use crate::beneath::open_beneath;
 
-/// A root that was one directory when filebell started, and may be gone or another one now.
+/// A root that is known as one directory, and may be gone or another one now.
 pub(super) struct Root {
     path: PathBuf,
-    first: Identity,
-    now: Mutex<Identity>,
+    identity: Mutex<Identity>,
 }
 
-/// Which directory it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    dev: u64,
-    inode: u64,
-    birth_ns: Option<i64>,
+struct Identity {
+    known: RootIdentity,
+    now: RootIdentity,
 }
 
 /// Why the root cannot be used now.
@@ -39,7 +36,7 @@ pub(super) enum RootLost {
     Closed(Errno),
     /// Another directory lies there.
     #[error("another directory than before lies at the root")]
-    Swapped(Identity),
+    Swapped(RootIdentity),
 }
 
 /// The root, opened, known to be the directory it was. Held only while it is worked with: an open root cannot be
@@ -61,34 +58,43 @@ pub(super) enum Look {
 }
 
 impl Root {
-    /// Opens a root for the first time and remembers which directory it is.
-    pub(super) fn find(path: &Path) -> Result<(Self, OpenRoot), Errno> {
-        let (fd, identity) = open(path)?;
+    /// Opens a root that is known as the directory `known`.
+    pub(super) fn find(path: &Path, known: RootIdentity) -> Result<Self, Errno> {
+        let (fd, now) = open(path)?;
         // openat2 is what keeps every path beneath the root: without it (Linux before 5.6) there is no way to work.
         open_beneath(fd.as_fd(), b".", OFlags::PATH)?;
-        let root = Self { path: path.to_owned(), first: identity, now: Mutex::new(identity) };
-        Ok((root, OpenRoot { fd, dev: identity.dev }))
+        Ok(Self { path: path.to_owned(), identity: Mutex::new(Identity { known, now }) })
     }
 
     /// Opens the root, if it is still the same directory.
     pub(super) fn open(&self) -> Result<OpenRoot, RootLost> {
         let (fd, identity) = open(&self.path).map_err(RootLost::Closed)?;
-        if identity != *locked(&self.now) {
+        if identity != locked(&self.identity).now {
             return Err(RootLost::Swapped(identity));
         }
         Ok(OpenRoot { fd, dev: identity.dev })
     }
 
-    /// Takes another directory for the root from now on; answers whether it is the first one again.
-    pub(super) fn adopt(&self, identity: Identity) -> bool {
-        *locked(&self.now) = identity;
-        identity == self.first
+    /// Works with another directory from now on.
+    pub(super) fn adopt(&self, now: RootIdentity) {
+        locked(&self.identity).now = now;
     }
 
-    /// Whether the absence of a file proves that it was deleted. In another directory than the first it does not:
-    /// perhaps a disk is missing.
-    pub(super) fn sweeps(&self) -> bool {
-        *locked(&self.now) == self.first
+    /// Which directory is worked with.
+    pub(super) fn identity(&self) -> RootIdentity {
+        locked(&self.identity).now
+    }
+
+    /// From now on this directory is the known one.
+    pub(super) fn accept(&self, known: RootIdentity) {
+        locked(&self.identity).known = known;
+    }
+
+    /// Whether the known directory lies there. In another one the absence of a file does not prove that it was
+    /// deleted: perhaps a disk is missing.
+    pub(super) fn is_known(&self) -> bool {
+        let identity = locked(&self.identity);
+        identity.known.is_same(&identity.now)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -162,6 +168,12 @@ pub(super) fn is_directory_in(directory: BorrowedFd<'_>, name: &[u8]) -> Result<
     Ok(FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory)
 }
 
+/// When an open directory was last changed, and when something in it was: nanoseconds since the epoch.
+pub(super) fn times_of(fd: BorrowedFd<'_>) -> Result<(i64, i64), Errno> {
+    let stat = stat(fd)?;
+    Ok((nanoseconds(&stat.stx_ctime), nanoseconds(&stat.stx_mtime)))
+}
+
 /// The device of an open descriptor.
 pub(super) fn device_of(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(device(&stat(fd)?))
@@ -191,11 +203,17 @@ pub(super) fn blind_file_system(fd: BorrowedFd<'_>) -> Option<&'static str> {
 /// On it a file may lie on another device than its directory.
 pub(super) const OVERLAY: &str = "overlay";
 
-fn open(path: &Path) -> Result<(OwnedFd, Identity), Errno> {
+/// Which directory lies at a path.
+pub(super) fn identify(path: &Path) -> Result<RootIdentity, Errno> {
+    Ok(open(path)?.1)
+}
+
+fn open(path: &Path) -> Result<(OwnedFd, RootIdentity), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty())?;
     let stat = stat(fd.as_fd())?;
-    let identity = Identity { dev: device(&stat), inode: stat.stx_ino, birth_ns: birth_ns(&stat) };
+    let file_system = rustix::fs::fstatvfs(&fd)?.f_fsid;
+    let identity = RootIdentity { dev: device(&stat), inode: stat.stx_ino, birth_ns: birth_ns(&stat), file_system };
     Ok((fd, identity))
 }
 

@@ -3,7 +3,7 @@
 //! Memory is bounded by the largest directory and a page of rows, not by the number of files.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -13,11 +13,12 @@ use filebell_core::event::StoredFile;
 use filebell_core::path::FilePath;
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use rustix::process::setpriority_process;
 use tokio::task::JoinHandle;
 
 use super::dir::Dir;
 use super::dirty::Hint;
-use super::root::{Look, OpenRoot, RootLost, is_absence, is_directory_in, look_in};
+use super::root::{Look, OpenRoot, RootLost, is_absence, is_directory_in, look_in, times_of};
 use super::status::ScanProgress;
 use super::{Shared, locked, wait_until};
 use crate::journal::{JournalError, Seen};
@@ -32,6 +33,14 @@ const MISSING_HELD_MAX: usize = 65_536;
 const OPEN_LEVELS_MAX: usize = 64;
 /// At most this many directories wait for a sweep; more make a scan.
 const SWEEPS_MAX: usize = 1024;
+/// So many of them, and no more, while something waits to be decided: one commit holds up the next.
+const BASELINE_ROWS_PRESSED: usize = 512;
+/// After so many names the walk looks whether something waits to be decided, and gives way.
+const NAMES_AT_ONCE: u32 = 256;
+/// And so long at most, so that it comes to its end whatever happens meanwhile.
+const GIVE_WAY_MAX: Duration = Duration::from_millis(20);
+/// How much the walk leaves the processor to others, setpriority(2).
+const NICE: i32 = 10;
 /// The shortest time between two walks of what is polled.
 const POLL_MIN: Duration = Duration::from_secs(1);
 /// A polled tree is walked at most one part in so many (and one) of the time.
@@ -117,8 +126,17 @@ impl Bell {
 
 /// Scans when asked, and in its time, until all stops.
 pub(super) fn run(shared: &Arc<Shared>) {
+    // Of this thread alone. A walk that is in nobody's way loses nothing.
+    let _ = setpriority_process(None, NICE);
     let now = Instant::now();
-    let mut timetable = Timetable { rescan: now + shared.config.rescan, poll: now, retry: None, first_done: false };
+    let mut timetable = Timetable {
+        rescan: now + shared.config.rescan,
+        poll: now,
+        retry: None,
+        first_done: false,
+        // What an interrupted first scan has written is no measure.
+        files: Some(shared.known.files).filter(|files| *files > 0 && !shared.known.interrupted),
+    };
     while let Some(asked) = shared.scan.wait(timetable.next(shared)) {
         for dir in &asked.sweeps {
             if let Err(error) = sweep(shared, dir) {
@@ -135,11 +153,13 @@ struct Timetable {
     poll: Instant,
     retry: Option<Instant>,
     first_done: bool,
+    /// How many files a walk over the whole tree is likely to see.
+    files: Option<u64>,
 }
 
 impl Timetable {
     fn next(&self, shared: &Shared) -> Instant {
-        let polled = is_polled(shared) || has_unwatched(shared);
+        let polled = is_polled(shared) || self.first_done && has_unwatched(shared);
         let baseline = self.first_done && !shared.baseline_done.load(Ordering::Relaxed);
         [Some(self.rescan), self.retry, polled.then_some(self.poll), baseline.then(|| Instant::now() + BASELINE_LOOK)]
             .into_iter()
@@ -153,7 +173,7 @@ impl Timetable {
         let retry = self.retry.is_some_and(|retry| now >= retry);
         if whole || retry || is_polled(shared) && now >= self.poll {
             self.scan(shared, None);
-        } else if has_unwatched(shared) && now >= self.poll {
+        } else if self.first_done && has_unwatched(shared) && now >= self.poll {
             let dirs: Vec<Dir> = shared.status.get(|conditions| conditions.unwatched.keys().cloned().collect());
             for dir in dirs {
                 self.scan(shared, Some(dir));
@@ -171,11 +191,12 @@ impl Timetable {
     fn scan(&mut self, shared: &Shared, below: Option<Dir>) {
         let started = Instant::now();
         let whole = below.is_none();
-        match Scan::run(shared, below) {
-            Ok(()) => {
+        match Scan::run(shared, below, self.files.filter(|_| whole)) {
+            Ok(files) => {
                 let rest = started.elapsed().saturating_mul(POLL_REST);
                 self.poll = Instant::now() + rest.max(shared.config.settle).max(POLL_MIN);
                 if whole {
+                    self.files = Some(files);
                     self.retry = None;
                     self.first_done = true;
                     self.rescan = Instant::now() + shared.config.rescan;
@@ -241,8 +262,9 @@ enum ScanError {
 /// Marks every row below a directory that went.
 fn sweep(shared: &Shared, dir: &Dir) -> Result<(), ScanError> {
     let mut rows = Rows::new(dir.as_path());
+    let hint = shared.below_moved();
     while let Some(row) = rows.next(shared)? {
-        if !shared.dirty.mark_when_room(row.path, Hint::Vanished) {
+        if !shared.dirty.mark_when_room(row.path, hint) {
             return Err(ScanError::Stopped);
         }
     }
@@ -256,6 +278,8 @@ struct Scan<'a> {
     missing: Vec<FilePath>,
     baseline: Baseline<'a>,
     progress: ScanProgress,
+    /// Since it was last looked whether something waits.
+    names: u32,
 }
 
 /// A directory on the way down.
@@ -264,14 +288,19 @@ struct Level {
     fd: Option<OwnedFd>,
     names: Names,
     next: usize,
+    /// It came while nobody watched the root during its first scan, and all below it: its files are news, whatever
+    /// their times.
+    came: bool,
 }
 
 impl<'a> Scan<'a> {
-    fn run(shared: &'a Shared, below: Option<Dir>) -> Result<(), ScanError> {
+    /// Answers how many files there are; `expected` are likely.
+    fn run(shared: &'a Shared, below: Option<Dir>, expected: Option<u64>) -> Result<u64, ScanError> {
         let root = shared.root.open()?;
         let rows = Rows::new(below.as_ref().and_then(Dir::as_path));
-        let progress = ScanProgress { running: true, ..ScanProgress::default() };
-        let mut scan = Self { shared, root, rows, missing: Vec::new(), baseline: Baseline::new(shared), progress };
+        let progress = ScanProgress { running: true, expected, ..ScanProgress::default() };
+        let baseline = Baseline::new(shared);
+        let mut scan = Self { shared, root, rows, missing: Vec::new(), baseline, progress, names: 0 };
         if below.is_none() {
             shared.status.set(&shared.user, |conditions| conditions.unreadable = None);
         }
@@ -279,11 +308,21 @@ impl<'a> Scan<'a> {
         let answer = walked.and_then(|()| scan.baseline.finish()).and_then(|()| scan.mark_missing());
         scan.progress.running = false;
         shared.status.scan(scan.progress);
-        answer
+        answer.map(|()| scan.progress.files)
+    }
+
+    /// Lets what waits to be decided go first, now and then and for a short time.
+    fn give_way(&mut self) {
+        self.names += 1;
+        if self.names >= NAMES_AT_ONCE {
+            self.names = 0;
+            self.progress.throttled += self.shared.dirty.wait_calm(GIVE_WAY_MAX);
+            self.shared.status.scan(self.progress);
+        }
     }
 
     fn walk(&mut self, top: Dir) -> Result<(), ScanError> {
-        let mut levels = match self.enter(top.clone(), 0) {
+        let mut levels = match self.enter(top.clone(), 0, false) {
             Ok(level) => vec![level],
             Err(error) if is_absence(error) && top != Dir::root() => {
                 self.shared.status.set(&self.shared.user, |conditions| conditions.unwatched.remove(&top));
@@ -293,6 +332,7 @@ impl<'a> Scan<'a> {
         };
         let mut path = Vec::new();
         while let Some(level) = levels.last_mut() {
+            self.give_way();
             let Some(name) = level.names.get(level.next) else {
                 levels.pop();
                 continue;
@@ -300,7 +340,8 @@ impl<'a> Scan<'a> {
             level.next += 1;
             if let Some(name) = name.strip_suffix(b"/") {
                 let dir = level.dir.sub(name);
-                match self.enter(dir.clone(), levels.len()) {
+                let came = level.came;
+                match self.enter(dir.clone(), levels.len(), came) {
                     Ok(level) => levels.push(level),
                     Err(error) if is_absence(error) => (),
                     Err(error) => self.pass_over(&dir, error)?,
@@ -314,7 +355,8 @@ impl<'a> Scan<'a> {
                     // A link in the way could only lead to a wrong hint.
                     None => look_in(self.root.as_fd(), path.get(1..).unwrap_or_default()),
                 };
-                self.compare(&path, look)?;
+                let came = level.came;
+                self.compare(&path, look, came)?;
             }
         }
         while let Some(row) = self.rows.next(self.shared)? {
@@ -324,8 +366,9 @@ impl<'a> Scan<'a> {
     }
 
     /// Lists a directory.
-    fn enter(&mut self, dir: Dir, depth: usize) -> Result<Level, Errno> {
+    fn enter(&mut self, dir: Dir, depth: usize, came: bool) -> Result<Level, Errno> {
         let fd = self.root.directory(&dir)?;
+        let came = came || depth > 0 && self.came(fd.as_fd())?;
         let mut names = Names::default();
         for entry in rustix::fs::Dir::read_from(&fd)? {
             let entry = entry?;
@@ -348,18 +391,28 @@ impl<'a> Scan<'a> {
         names.sort();
         self.progress.directories += 1;
         self.shared.status.scan(self.progress);
-        Ok(Level { dir, fd: (depth < OPEN_LEVELS_MAX).then_some(fd), names, next: 0 })
+        Ok(Level { dir, fd: (depth < OPEN_LEVELS_MAX).then_some(fd), names, next: 0, came })
+    }
+
+    /// Whether a directory seems to have been moved in while a first scan was interrupted. That changes the directory
+    /// and nothing in it.
+    fn came(&self, directory: BorrowedFd<'_>) -> Result<bool, Errno> {
+        if !self.shared.known.interrupted || !self.shared.writes_baseline() {
+            return Ok(false);
+        }
+        let (changed, content_changed) = times_of(directory)?;
+        Ok(!self.shared.is_before_first_seen(changed) && self.shared.is_before_first_seen(content_changed))
     }
 
     /// Compares a name with the row at its path. What is only marked wrongly is found right by the decider.
-    fn compare(&mut self, path: &[u8], look: Result<Look, Errno>) -> Result<(), ScanError> {
+    fn compare(&mut self, path: &[u8], look: Result<Look, Errno>, came: bool) -> Result<(), ScanError> {
         if self.shared.is_stopped() {
             return Err(ScanError::Stopped);
         }
         self.miss_up_to(path)?;
         let row = self.rows.next_if(self.shared, |row| row.path.as_bytes() == path)?;
         match (look, row) {
-            (Ok(Look::File(print)), row) => self.compare_file(path, print, row.as_ref()),
+            (Ok(Look::File(print)), row) => self.compare_file(path, print, row.as_ref(), came),
             (Ok(Look::NoFile), Some(row)) => self.miss(row),
             (Ok(Look::NoFile), None) => Ok(()),
             (Err(error), Some(row)) if is_absence(error) => self.miss(row),
@@ -371,13 +424,20 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn compare_file(&mut self, path: &[u8], print: Fingerprint, row: Option<&StoredFile>) -> Result<(), ScanError> {
+    fn compare_file(
+        &mut self,
+        path: &[u8],
+        print: Fingerprint,
+        row: Option<&StoredFile>,
+        came: bool,
+    ) -> Result<(), ScanError> {
         self.progress.files += 1;
         if row.is_some_and(|row| row.fingerprint == print) {
             return Ok(());
         }
         match FilePath::from_bytes(path) {
-            Ok(path) if row.is_none() && self.shared.is_baseline(&print) => {
+            Ok(path) if row.is_none() && came => self.mark(path, Hint::Listed),
+            Ok(path) if row.is_none() && self.shared.is_baseline(path.as_bytes(), &print) => {
                 self.progress.differing += 1;
                 self.baseline.push(Seen { path, fingerprint: print })
             }
@@ -452,7 +512,9 @@ impl<'a> Baseline<'a> {
 
     fn push(&mut self, seen: Seen) -> Result<(), ScanError> {
         self.seen.push(seen);
-        if self.seen.len() < BASELINE_ROWS { Ok(()) } else { self.write() }
+        let (count, dirty) = (self.seen.len(), &self.shared.dirty);
+        let is_full = count >= BASELINE_ROWS || count.is_multiple_of(BASELINE_ROWS_PRESSED) && dirty.is_pressed();
+        if is_full { self.write() } else { Ok(()) }
     }
 
     /// Begins to write what has gathered. What the watch has heard of meanwhile is the decider's: it may be news, such

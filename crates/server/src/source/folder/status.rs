@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use filebell_core::time::TimestampMs;
 
@@ -53,6 +54,10 @@ pub struct ScanProgress {
     pub files: u64,
     /// Files that differed from their rows, and rows without a file.
     pub differing: u64,
+    /// How many files are likely to be seen; `None` where nothing is known of that.
+    pub expected: Option<u64>,
+    /// How long it has given way to what waited to be decided.
+    pub throttled: Duration,
 }
 
 /// Everything that can be wrong, each told by the one that notices.
@@ -66,8 +71,8 @@ pub(super) struct Conditions {
     pub(super) probe: Option<String>,
     /// No watch at all.
     pub(super) polling: Option<String>,
-    /// Another directory was taken for the root.
-    pub(super) swapped: Option<String>,
+    /// Another directory than the known one lies at the root.
+    pub(super) foreign: Option<String>,
     /// Directories without a watch, with all below them, and why.
     pub(super) unwatched: BTreeMap<Dir, Unwatched>,
     /// What the last scan could not read: how many, and one of them.
@@ -158,7 +163,7 @@ impl Conditions {
                 .as_ref()
                 .map(|(count, example)| format!("{count} names cannot be read, one of them {example}"))
         };
-        let degraded = [&self.root, &self.journal, &self.probe, &self.swapped].into_iter().find_map(Clone::clone);
+        let degraded = [&self.root, &self.journal, &self.probe, &self.foreign].into_iter().find_map(Clone::clone);
         if let Some(reason) = degraded.or_else(|| self.watches_used_up()).or_else(unreadable) {
             return RootState::Degraded { reason };
         }

@@ -37,6 +37,7 @@ fn config() -> FolderConfig {
     FolderConfig {
         settle: Duration::from_millis(300),
         quiet: Duration::ZERO,
+        orphan_after: Duration::from_secs(60),
         existing: Existing::None,
         rescan: Duration::from_secs(600),
         mode: Mode::Auto,
@@ -57,6 +58,7 @@ impl House {
             customer_url: String::new(),
             customer_id: String::new(),
             customer_code: String::new(),
+            quota_bytes: None,
             managed: false,
         };
         let seams = Seams::real();
@@ -85,7 +87,9 @@ impl House {
 
     async fn start_at_once(&mut self) {
         let (journal, config) = (self.journal.clone(), self.config.clone());
-        let folder = Folder::start(self.account, "alice".into(), self.root.path(), config, journal).await.unwrap();
+        let known = self.store.keep_root(self.account, identify(self.root.path()).unwrap()).await.unwrap();
+        let folder =
+            Folder::start(self.account, "alice".into(), self.root.path(), known, config, journal).await.unwrap();
         self.folder = Some(folder);
     }
 
@@ -822,6 +826,31 @@ async fn after_any_turmoil_the_journal_says_what_is_there_without_a_scan() {
     }
 }
 
+/// A walk may find what lies in a directory before that is watched, and what goes again before it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_and_went_during_walks_leaves_nothing_behind() {
+    const ROUNDS: usize = 400;
+    let house = House::open().await;
+    std::thread::scope(|scope| {
+        let (root, shared) = (house.root.path(), &house.folder().shared);
+        let churning = scope.spawn(move || {
+            for round in 0..ROUNDS {
+                let directory = root.join(format!("d{}", round % 7));
+                fs::create_dir(&directory).unwrap();
+                (0..20).for_each(|at| fs::write(directory.join(at.to_string()), "x").unwrap());
+                fs::remove_dir_all(&directory).unwrap();
+            }
+        });
+        while !churning.is_finished() {
+            shared.scan.request();
+            shared.scan.wait_idle();
+        }
+    });
+    house.settled().await;
+    house.until("rest", |house| house.folder().status().dirty == 0).await;
+    assert_eq!(house.journal.files(house.account, None, None, 10).unwrap(), []);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_new_root_came_with_is_remembered_without_being_read() {
     let mut house = House::built(FolderConfig { existing: Existing::None, ..config() }).await;
@@ -901,7 +930,8 @@ async fn a_root_that_cannot_be_is_refused_with_a_remedy() {
     house.write("file", "");
     for (root, expected) in [("missing", "does not exist"), ("file", "is not a directory")] {
         let root = house.at(root);
-        let answer = Folder::start(house.account, "alice".into(), &root, config(), house.journal.clone()).await;
+        let known = house.store.keep_root(house.account, identify(house.root.path()).unwrap()).await.unwrap();
+        let answer = Folder::start(house.account, "alice".into(), &root, known, config(), house.journal.clone()).await;
         let error = answer.err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
     }

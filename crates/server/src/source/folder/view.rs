@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use filebell_core::path::FilePath;
+use filebell_core::root::RootIdentity;
 
+use super::dirty::Hint;
 use super::lease::{self, Lease};
 use super::root::{Look, blind_file_system};
 use super::status::RootStatus;
@@ -24,6 +26,8 @@ pub struct Waiting {
     pub failures: u32,
     /// Nothing proves the end of its writing but its standing still.
     pub standing: bool,
+    /// Its writer was killed, and nobody has gone on with it.
+    pub orphaned: bool,
 }
 
 /// What lies at a path now.
@@ -60,9 +64,26 @@ impl View {
         self.0.watch.rescan();
     }
 
+    /// Which directory is worked with now.
+    pub fn root_identity(&self) -> RootIdentity {
+        self.0.root.identity()
+    }
+
+    /// From now on this directory is the known root: what is missing in it was deleted. A scan that looks for it is to be
+    /// asked for.
+    pub fn accept_root(&self, identity: RootIdentity) {
+        self.0.root.accept(identity);
+        self.0.look_at_root();
+    }
+
     /// See [`Folder::settled`].
     pub async fn settled(&self) {
         self.0.settled().await;
+    }
+
+    /// Has a path decided as one whose writing was seen; `false` if there is no room for it now.
+    pub fn announce(&self, path: FilePath) -> bool {
+        self.0.dirty.mark(path.clone(), Hint::Modified) && self.0.dirty.mark(path, Hint::Closed)
     }
 
     /// The pattern by which a path is left out.

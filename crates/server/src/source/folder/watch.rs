@@ -252,10 +252,8 @@ impl<'a> Watcher<'a> {
                 self.lose(format!("the root {root} cannot be opened ({error}); nothing is told as deleted"));
             }
             Err(RootLost::Swapped(identity)) => {
-                let swapped = !self.shared.root.adopt(identity);
-                let reason = "another directory than at first lies at the root: what is missing in it is not told as \
-                              deleted until filebell is started again, or the first one is back";
-                self.conditions(|conditions| conditions.swapped = swapped.then(|| reason.to_owned()));
+                self.shared.root.adopt(identity);
+                self.shared.look_at_root();
                 self.found();
             }
         }
@@ -416,7 +414,7 @@ impl<'a> Watcher<'a> {
 
     fn sweep_moved(&mut self) {
         for dir in std::mem::take(&mut self.moved) {
-            self.shared.dirty.mark_below(&dir);
+            self.shared.dirty.mark_below(&dir, self.shared.below_moved());
             self.shared.scan.sweep(dir);
         }
     }

@@ -9,13 +9,13 @@ use filebell_core::id::{AccountId, ApplicationId, GrantId, SubscriptionId};
 use filebell_core::secret::Secret;
 use filebell_core::subscription::{Customer, Protocol, ProtocolKind, Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::super::{
     Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, StoreError, StoreKey,
 };
 use super::SqliteStore;
-use super::rows::{corrupt, directory, list, word};
+use super::rows::{corrupt, directory, list, signed, unsigned, word};
 
 impl SqliteStore {
     pub(in crate::store) async fn revision(&self) -> Result<i64, StoreError> {
@@ -31,13 +31,16 @@ impl SqliteStore {
             touch(transaction)?;
             transaction.execute(
                 "INSERT INTO account (name, password_hash, root, customer_url, customer_id, customer_code, managed,
-                     created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                     created_at, quota_bytes)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                  ON CONFLICT (name) DO UPDATE SET password_hash = coalesce(excluded.password_hash, password_hash),
                      root_first_seen_at = iif(root IS excluded.root, root_first_seen_at, NULL),
                      baseline_done = iif(root IS excluded.root, baseline_done, 0),
+                     root_dev = iif(root IS excluded.root, root_dev, NULL),
                      root = excluded.root, customer_url = excluded.customer_url,
                      customer_id = excluded.customer_id, customer_code = excluded.customer_code,
+                     quota_bytes = iif(excluded.managed, excluded.quota_bytes,
+                         coalesce(excluded.quota_bytes, quota_bytes)),
                      managed = excluded.managed",
                 params![
                     account.name,
@@ -47,7 +50,8 @@ impl SqliteStore {
                     account.customer_id,
                     account.customer_code,
                     account.managed,
-                    now.as_millis()
+                    now.as_millis(),
+                    account.quota_bytes.map(signed)
                 ],
             )?;
             let sql = format!("{SELECT_ACCOUNT} WHERE name = ?1");
@@ -60,6 +64,28 @@ impl SqliteStore {
         self.read(|connection, _| {
             let mut select = connection.prepare_cached(&format!("{SELECT_ACCOUNT} ORDER BY name"))?;
             Ok(select.query_map([], read_account)?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn usage(&self, account: AccountId) -> Result<(u64, Option<u64>), StoreError> {
+        self.read(move |connection, _| {
+            let mut select = connection.prepare_cached("SELECT used_bytes, quota_bytes FROM account WHERE id = ?1")?;
+            let usage = select.query_row([account.get()], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)));
+            let (used, quota) = usage.optional()?.ok_or_else(|| StoreError::Missing(account.to_string()))?;
+            Ok((unsigned(used), quota.map(unsigned)))
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn set_quota(&self, account: AccountId, quota: Option<u64>) -> Result<(), StoreError> {
+        self.write(move |transaction, _| {
+            touch(transaction)?;
+            let written = transaction.execute(
+                "UPDATE account SET quota_bytes = ?2 WHERE id = ?1",
+                params![account.get(), quota.map(signed)],
+            )?;
+            if written == 0 { Err(StoreError::Missing(account.to_string())) } else { Ok(()) }
         })
         .await
     }
@@ -199,7 +225,7 @@ pub(super) fn set_status(
 }
 
 const SELECT_ACCOUNT: &str =
-    "SELECT id, name, password_hash, root, customer_url, customer_id, customer_code, managed FROM account";
+    "SELECT id, name, password_hash, root, customer_url, customer_id, customer_code, managed, quota_bytes FROM account";
 
 fn read_account(row: &Row<'_>) -> rusqlite::Result<Account> {
     Ok(Account {
@@ -211,6 +237,7 @@ fn read_account(row: &Row<'_>) -> rusqlite::Result<Account> {
         customer_id: row.get(5)?,
         customer_code: row.get(6)?,
         managed: row.get(7)?,
+        quota_bytes: row.get::<_, Option<i64>>(8)?.map(unsigned),
     })
 }
 
@@ -248,12 +275,13 @@ pub(super) fn read_grant(row: &Row<'_>) -> Result<Grant, StoreError> {
         account: AccountId::new(row.get(2)?),
         folders: list(row, 3, "grant")?,
         scopes: list(row, 4, "grant")?,
+        granted_at: TimestampMs::from_millis(row.get(5)?),
     })
 }
 
 fn grants(connection: &Connection) -> Result<Vec<Grant>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT id, application, account, folders, scopes FROM consent WHERE revoked_at IS NULL ORDER BY id",
+        "SELECT id, application, account, folders, scopes, created_at FROM consent WHERE revoked_at IS NULL ORDER BY id",
     )?;
     select.query_map([], |row| Ok(read_grant(row)))?.map(|row| row?).collect()
 }
@@ -278,13 +306,13 @@ pub(super) fn write_grant(
         .into_iter()
         .find(|one| one.id == text.application)
         .ok_or_else(|| StoreError::Missing(text.application.to_string()))?;
-    let id: i64 = transaction.query_row(
+    let (id, granted_at) = transaction.query_row(
         "INSERT INTO consent (application, account, folders, scopes, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (application, account) DO UPDATE SET folders = excluded.folders, scopes = excluded.scopes,
-             revoked_at = NULL
-         RETURNING id",
+             created_at = iif(revoked_at IS NULL, created_at, excluded.created_at), revoked_at = NULL
+         RETURNING id, created_at",
         params![text.application.get(), text.account.get(), json(&text.folders)?, json(&text.scopes)?, now.as_millis()],
-        |row| row.get(0),
+        |row| Ok((row.get::<_, i64>(0)?, TimestampMs::from_millis(row.get(1)?))),
     )?;
     transaction.execute(
         "UPDATE subscription SET status = 'active', status_reason = NULL WHERE consent = ?1 AND status = 'revoked'",
@@ -296,6 +324,7 @@ pub(super) fn write_grant(
         account: text.account,
         folders: text.folders.clone(),
         scopes: text.scopes.clone(),
+        granted_at,
     };
     write_grant_subscription(transaction, key, &owner, &grant, now)?;
     Ok(grant)

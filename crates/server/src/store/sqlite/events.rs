@@ -11,31 +11,34 @@ use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 
-use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, Seen, StoreError};
+use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, Rows, Seen, StoreError};
 use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, signed, stored_file};
-use super::{SqliteStore, WriterState, nextcloud, owed};
+use super::writer::WriterState;
+use super::{SqliteStore, nextcloud, owed};
 use filebell_core::id::FreshIds;
 
 /// How many events are read at once while looking for those that were asked for.
 const SCAN_EVENTS: u32 = 1000;
 
 impl SqliteStore {
-    pub(in crate::store) async fn record(
+    /// It is in its place in the queue when this returns.
+    pub(in crate::store) fn record(
         &self,
         arrivals: Vec<Arrival>,
         now: TimestampMs,
-        mut ids: FreshIds,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        self.write(move |transaction, state| {
-            let mut news = News::default();
-            let recorded = arrivals
-                .iter()
-                .map(|arrival| record_one(transaction, arrival, now, &mut ids, &mut news))
-                .collect::<Result<_, _>>()?;
-            owe(transaction, state, &news, now, &mut ids)?;
-            Ok(recorded)
-        })
-        .await
+        ids: FreshIds,
+    ) -> impl Future<Output = Result<Vec<Recorded>, StoreError>> + use<> {
+        let answer = self.0.desk.share((Rows::Arrivals, arrivals.len()), false, recording(arrivals, now, ids));
+        async { answer.await.map_err(|_| StoreError::Closed)? }
+    }
+
+    pub(in crate::store) fn record_here(
+        &self,
+        arrivals: Vec<Arrival>,
+        now: TimestampMs,
+        ids: FreshIds,
+    ) -> impl FnOnce() -> Result<Vec<Recorded>, StoreError> + use<> {
+        self.0.desk.share_here((Rows::Arrivals, arrivals.len()), recording(arrivals, now, ids))
     }
 
     pub(in crate::store) async fn file_at(
@@ -57,7 +60,7 @@ impl SqliteStore {
         user: String,
         now: TimestampMs,
     ) -> Result<(), StoreError> {
-        self.write(move |transaction, _| {
+        let remembering = self.0.desk.write_unsynced(move |transaction, _| {
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO file (account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, arrived_at, user)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (account, path) DO NOTHING",
@@ -77,8 +80,8 @@ impl SqliteStore {
                 ])?;
             }
             Ok(())
-        })
-        .await
+        });
+        remembering.await.map_err(|_| StoreError::Closed)?
     }
 
     pub(in crate::store) fn files(
@@ -172,6 +175,24 @@ impl SqliteStore {
     }
 }
 
+/// Judges and writes arrivals, and what is owed for them.
+fn recording(
+    arrivals: Vec<Arrival>,
+    now: TimestampMs,
+    mut ids: FreshIds,
+) -> impl FnMut(&Transaction<'_>, &mut WriterState<'_>) -> Result<Vec<Recorded>, StoreError> {
+    move |transaction, state| {
+        let mut news = News::default();
+        let recorded = arrivals
+            .iter()
+            .map(|arrival| record_one(transaction, arrival, now, &mut ids, &mut news))
+            .collect::<Result<_, _>>()?;
+        state.news |= !news.is_empty();
+        owe(transaction, state, &news, now, &mut ids)?;
+        Ok(recorded)
+    }
+}
+
 /// What is to be told of one batch, by account, in order.
 type News = BTreeMap<AccountId, Vec<(Seq, EventKind, FilePath)>>;
 
@@ -228,36 +249,41 @@ fn write_file(
     arrived_at: TimestampMs,
     user: &str,
 ) -> Result<FileId, StoreError> {
-    let mut upsert = transaction.prepare_cached(
-        "INSERT INTO file (id, account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, sha256, md5, arrived_at,
-             user)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-         ON CONFLICT (id) DO UPDATE SET path = excluded.path, dev = excluded.dev, inode = excluded.inode,
-             birth_ns = excluded.birth_ns, size = excluded.size, mtime_ns = excluded.mtime_ns,
-             ctime_ns = excluded.ctime_ns, sha256 = excluded.sha256, md5 = excluded.md5,
-             arrived_at = excluded.arrived_at, user = excluded.user
-         RETURNING id",
-    )?;
+    // Two statements: one that does either cannot be undone half-way without a copy of every page it writes.
+    let mut write = transaction.prepare_cached(match known {
+        None => {
+            "INSERT INTO file (account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, sha256, md5, arrived_at,
+                 user)
+             VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+        }
+        Some(_) => {
+            "UPDATE file SET path = ?3, dev = ?4, inode = ?5, birth_ns = ?6, size = ?7, mtime_ns = ?8, ctime_ns = ?9,
+                 sha256 = ?10, md5 = ?11, arrived_at = ?12, user = ?13 WHERE id = ?1 AND account = ?2"
+        }
+    })?;
     let print = &present.fingerprint;
-    let id = upsert.query_row(
-        params![
-            known.map(FileId::get),
-            arrival.account.get(),
-            arrival.path.as_bytes(),
-            signed(print.dev),
-            signed(print.inode),
-            print.birth_ns,
-            signed(present.version.size),
-            print.mtime_ns,
-            print.ctime_ns,
-            present.version.sha256,
-            present.version.md5,
-            arrived_at.as_millis(),
-            user
-        ],
-        |row| row.get(0),
-    )?;
-    Ok(FileId::new(id))
+    let values = params![
+        known.map(FileId::get),
+        arrival.account.get(),
+        arrival.path.as_bytes(),
+        signed(print.dev),
+        signed(print.inode),
+        print.birth_ns,
+        signed(present.version.size),
+        print.mtime_ns,
+        print.ctime_ns,
+        present.version.sha256,
+        present.version.md5,
+        arrived_at.as_millis(),
+        user
+    ];
+    match known {
+        None => Ok(FileId::new(write.insert(values)?)),
+        Some(id) => {
+            write.execute(values)?;
+            Ok(id)
+        }
+    }
 }
 
 fn write_event(
@@ -312,7 +338,7 @@ fn owe(
                 _ => matching(&subscription, events),
             };
             if !matched.is_empty() {
-                owed::note(transaction, state.leases, &subscription, &matched, now, ids)?;
+                owed::note(transaction, state, &subscription, &matched, now, ids)?;
             }
         }
     }

@@ -4,27 +4,32 @@
 //! memory: only one process serves a data directory, so they need not outlive it, and after a crash there is nothing
 //! to wait for.
 
+mod deliveries;
 mod directory;
 mod events;
+mod fetches;
+mod files;
 mod history;
 mod nextcloud;
 mod observe;
 mod owed;
 mod pairing;
+mod root;
 mod rows;
 mod sessions;
+mod tally;
+mod writer;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use filebell_core::id::AccountId;
-use filebell_core::subscription::Subscription;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
-use super::{StoreError, StoreKey};
+use super::{Group, StoreError, StoreKey};
 use owed::Leases;
+use writer::{Desk, WriterState};
 
 /// The file in the data directory.
 const FILE: &str = "filebell.db";
@@ -35,15 +40,20 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0003_sagex3.sql"),
     include_str!("../migrations/sqlite/0004_observe.sql"),
     include_str!("../migrations/sqlite/0005_ring.sql"),
+    include_str!("../migrations/sqlite/0007_roots.sql"),
+    include_str!("../migrations/sqlite/0008_quota.sql"),
     include_str!("../migrations/sqlite/0009_pages.sql"),
     include_str!("../migrations/sqlite/0010_history.sql"),
+    include_str!("../migrations/sqlite/0011_attempts.sql"),
+    include_str!("../migrations/sqlite/0012_fetches.sql"),
+    include_str!("../migrations/sqlite/0013_tally.sql"),
 ];
+/// The log is copied into the table file when it is so long: 16 MiB. Each time costs two more syncs.
+const CHECKPOINT_PAGES: u32 = 4096;
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;
 /// How long another process (a command) may hold the write lock before a verb fails.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-
-type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 
 /// The engine. Cheap to clone.
 #[derive(Clone)]
@@ -52,20 +62,15 @@ pub struct SqliteStore(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     key: StoreKey,
-    jobs: mpsc::Sender<Job>,
+    desk: Arc<Desk>,
     readers: Mutex<Vec<Connection>>,
     leases: Arc<Mutex<Leases>>,
 }
 
-/// What the writing thread owns.
-struct Writer {
-    connection: Connection,
-    key: StoreKey,
-    /// Shared with the claims made on reading connections.
-    leases: Arc<Mutex<Leases>>,
-    /// Every account's subscriptions as of `revision`.
-    subscriptions: HashMap<AccountId, Vec<Arc<Subscription>>>,
-    revision: Option<i64>,
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.desk.close();
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -78,25 +83,11 @@ impl SqliteStore {
     /// Opens or makes the file in `data_dir`, and brings its schema up to date.
     pub(super) async fn open(data_dir: &Path, key: StoreKey) -> Result<Self, StoreError> {
         let path = data_dir.join(FILE);
-        let (jobs, asked) = mpsc::channel::<Job>();
         let leases = Arc::new(Mutex::new(Leases::default()));
-        let mut writer = Writer {
-            connection: connect(&path)?,
-            key: key.clone(),
-            leases: leases.clone(),
-            subscriptions: HashMap::new(),
-            revision: None,
-        };
-        migrate(&mut writer.connection)?;
-        std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || {
-                for job in asked {
-                    job(&mut writer);
-                }
-            })
-            .map_err(|error| StoreError::Engine(Box::new(error)))?;
-        let store = Self(Arc::new(Inner { path, key, jobs, readers: Mutex::new(Vec::new()), leases }));
+        let mut connection = connect(&path)?;
+        migrate(&mut connection)?;
+        let desk = Desk::open(connection, key.clone(), leases.clone())?;
+        let store = Self(Arc::new(Inner { path, key, desk, readers: Mutex::new(Vec::new()), leases }));
         store.write(owed::seal_outstanding).await?;
         Ok(store)
     }
@@ -106,33 +97,18 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Transaction<'_>, &mut WriterState<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.on_writer(move |writer| {
-            let mut state = WriterState {
-                key: &writer.key,
-                leases: &writer.leases,
-                subscriptions: &mut writer.subscriptions,
-                revision: &mut writer.revision,
-            };
-            let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let result = work(&transaction, &mut state)?;
-            transaction.commit()?;
-            Ok(result)
-        })
-        .await
+        let answer = self.0.desk.write(work);
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Runs `work` on the writing thread, after everything asked before and before everything asked later.
-    async fn on_writer<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |writer| {
-            // Whoever asked may have gone; what was done stands.
-            let _ = answer.send(work(writer));
-        });
-        self.0.jobs.send(job).map_err(|_| StoreError::Closed)?;
-        answered.await.map_err(|_| StoreError::Closed)?
+    /// Lets somebody know of every group of rows that is on disk; the first who asks is the one.
+    pub(super) fn observe(&self, observer: impl Fn(Group) + Send + Sync + 'static) {
+        self.0.desk.observe(Box::new(observer));
+    }
+
+    /// Changes whenever something was recorded.
+    pub(super) fn advanced(&self) -> watch::Receiver<u64> {
+        self.0.desk.advanced()
     }
 
     /// Runs `work` on a reading connection beside the writer.
@@ -173,33 +149,6 @@ impl Inner {
     }
 }
 
-/// What a transaction may use besides the connection.
-struct WriterState<'a> {
-    key: &'a StoreKey,
-    leases: &'a Mutex<Leases>,
-    subscriptions: &'a mut HashMap<AccountId, Vec<Arc<Subscription>>>,
-    revision: &'a mut Option<i64>,
-}
-
-impl WriterState<'_> {
-    /// An account's subscriptions as this transaction sees them.
-    fn subscriptions_of(
-        &mut self,
-        transaction: &Transaction<'_>,
-        account: AccountId,
-    ) -> Result<Vec<Arc<Subscription>>, StoreError> {
-        let revision = directory::revision(transaction)?;
-        if *self.revision != Some(revision) {
-            self.subscriptions.clear();
-            for subscription in directory::subscriptions(transaction, self.key)? {
-                self.subscriptions.entry(subscription.account).or_default().push(Arc::new(subscription));
-            }
-            *self.revision = Some(revision);
-        }
-        Ok(self.subscriptions.get(&account).cloned().unwrap_or_default())
-    }
-}
-
 /// A panic while a lock is held leaves plain data behind, never a half-made state.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -211,6 +160,11 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // What a failing statement would undo stays in memory, and never becomes a file.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // Else a statement is planned anew whenever other values are bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

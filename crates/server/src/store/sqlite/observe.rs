@@ -1,16 +1,14 @@
 //! How things stand, for whoever asks: nothing here counts rows.
 
-use std::time::Duration;
-
 use filebell_core::event::Event;
 use filebell_core::id::{AccountId, FileId, NotificationId, Seq, SubscriptionId};
 use filebell_core::path::FilePath;
-use filebell_core::retry::Step;
 use filebell_core::time::TimestampMs;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::{Attempt, Notification, Settlement, Standing, StoreError};
+use super::super::{Attempt, Notification, Standing, StoreError};
 use super::SqliteStore;
+use super::owed::{ATTEMPT_COLUMNS, attempt};
 use super::rows::{EVENT_COLUMNS, NOTIFICATION_COLUMNS, event, notification, unsigned};
 
 /// A file that is gone has no row; its name is looked for in so many of the account's newest events.
@@ -163,49 +161,9 @@ fn newest_of(connection: &Connection, of: &[SubscriptionId], limit: u32) -> Resu
 }
 
 fn last_attempt(connection: &Connection, id: NotificationId) -> Result<Option<Attempt>, StoreError> {
-    let mut select = connection.prepare_cached(
-        "SELECT started_at, took_ms, status, detail FROM attempt WHERE notification = ?1 ORDER BY number DESC LIMIT 1",
-    )?;
-    let attempt = select.query_row([id.uuid().as_bytes()], |row| {
-        Ok(Attempt {
-            started_at: TimestampMs::from_millis(row.get(0)?),
-            took: Duration::from_millis(unsigned(row.get(1)?)),
-            status: row.get(2)?,
-            detail: row.get(3)?,
-        })
-    });
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE notification = ?1 ORDER BY number DESC LIMIT 1"
+    ))?;
+    let attempt = select.query_row([id.uuid().as_bytes()], |row| attempt(row, 0));
     Ok(attempt.optional()?)
-}
-
-/// Keeps the newest good and the newest bad end of a batch of attempts, once for each subscription.
-pub(super) fn note_attempts(
-    transaction: &Transaction<'_>,
-    settlements: &[Settlement],
-    held: &[bool],
-) -> Result<(), StoreError> {
-    let mut newest = std::collections::BTreeMap::new();
-    for (one, held) in settlements.iter().zip(held) {
-        if *held {
-            newest.insert((one.claimed.subscription, one.step == Step::Delivered), &one.attempt);
-        }
-    }
-    for ((subscription, delivered), attempt) in newest {
-        let ended_at = attempt.started_at.after(attempt.took).as_millis();
-        if delivered {
-            transaction
-                .prepare_cached("UPDATE tally SET last_success_at = ?2 WHERE subscription = ?1")?
-                .execute(params![subscription.get(), ended_at])?;
-        } else {
-            let why = match (&attempt.detail, attempt.status) {
-                (Some(detail), Some(status)) => format!("{status}: {detail}"),
-                (Some(detail), None) => detail.clone(),
-                (None, Some(status)) => status.to_string(),
-                (None, None) => String::new(),
-            };
-            transaction
-                .prepare_cached("UPDATE tally SET last_failure_at = ?2, last_failure = ?3 WHERE subscription = ?1")?
-                .execute(params![subscription.get(), ended_at, why])?;
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What subscriptions are owed: made with the events, claimed, settled.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,9 +12,12 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
-use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, Settlement, StoreError};
+use super::super::{
+    Attempt, Claimed, LeaseToken, Notification, NotificationState, Rows, Settlement, StoreError, Timing,
+};
 use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, word};
-use super::{SqliteStore, WriterState, directory, lock, observe};
+use super::writer::{Writer, WriterState};
+use super::{SqliteStore, directory, lock};
 use filebell_core::id::FreshIds;
 
 /// The subscriptions that are told now: not those of an application that is disabled.
@@ -31,8 +34,8 @@ const FETCHED: &str = "NOT EXISTS (SELECT 1 FROM file WHERE file.account = subsc
 pub(super) struct Leases {
     held: HashMap<SubscriptionId, Held>,
     last_token: u64,
-    /// For whom something was made due since anybody last asked.
-    just_due: BTreeSet<SubscriptionId>,
+    /// For whom something was made due, or found to be due later, since anybody last asked; and the earliest time.
+    just_due: BTreeMap<SubscriptionId, TimestampMs>,
     /// The revision as of which the frontiers hold: another process may have made notifications due again.
     revision: Option<i64>,
 }
@@ -68,7 +71,7 @@ impl Leases {
         token
     }
 
-    fn release(&mut self, claimed: &Claimed) {
+    pub(super) fn release(&mut self, claimed: &Claimed) {
         if let Some(held) = self.held.get_mut(&claimed.subscription)
             && held.leases.get(&claimed.notification).is_some_and(|lease| lease.token == claimed.token)
         {
@@ -76,8 +79,19 @@ impl Leases {
         }
     }
 
+    /// Something of a subscription is due at `due_at`.
+    fn note_due(&mut self, subscription: SubscriptionId, due_at: TimestampMs) {
+        self.just_due.entry(subscription).and_modify(|at| *at = due_at.min(*at)).or_insert(due_at);
+    }
+
+    /// Whether anybody has yet to hear of something that is due.
+    pub(super) fn has_news(&self) -> bool {
+        !self.just_due.is_empty()
+    }
+
     /// A notification is due at `due_at` that nobody holds, or soon nobody will.
     fn pull_back(&mut self, subscription: SubscriptionId, due_at: TimestampMs) {
+        self.note_due(subscription, due_at);
         if let Some(held) = self.held.get_mut(&subscription) {
             let just_before = (due_at.before(Duration::from_millis(1)), NotificationId::new(Uuid::max()));
             held.frontier = held.frontier.min(Some(just_before));
@@ -102,7 +116,7 @@ impl Leases {
 }
 
 impl SqliteStore {
-    pub(in crate::store) fn just_due(&self) -> Vec<SubscriptionId> {
+    pub(in crate::store) fn just_due(&self) -> Vec<(SubscriptionId, TimestampMs)> {
         std::mem::take(&mut lock(&self.0.leases).just_due).into_iter().collect()
     }
 
@@ -117,10 +131,7 @@ impl SqliteStore {
                 let subscription = SubscriptionId::new(id);
                 let leases = lock(&inner.leases);
                 let held = leases.held.get(&subscription);
-                let mut free = first_free(connection, subscription, held)?;
-                if rings && free.is_none() {
-                    free = free_ring(connection, subscription, held)?.map(|ring| ring.due_at);
-                }
+                let free = next_free(connection, subscription, rings, held)?;
                 // What is held is due again when its lease runs out.
                 let lapse = held.and_then(|held| held.leases.values().map(|lease| lease.until).min());
                 due.extend(free.into_iter().chain(lapse).min().map(|at| (subscription, at)));
@@ -130,7 +141,8 @@ impl SqliteStore {
         .await
     }
 
-    /// Runs on the writing thread, so that a claim and a widening never cross: what is claimed covers no more.
+    /// Never while a transaction is under way, so that a claim and a widening never cross: what is claimed covers no
+    /// more.
     pub(in crate::store) async fn claim(
         &self,
         subscription: SubscriptionId,
@@ -138,18 +150,11 @@ impl SqliteStore {
         lease: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
-        self.on_writer(move |writer| {
-            let revision = directory::revision(&writer.connection)?;
-            let mut leases = lock(&writer.leases);
-            leases.refresh(subscription, revision, now);
-            let free = due_rows(&writer.connection, subscription, now, limit, leases.held.get(&subscription))?;
-            let take = |(due_at, row): (TimestampMs, Claimed)| {
-                let token = leases.take(subscription, (due_at, row.notification), now.after(lease));
-                Claimed { token, ..row }
-            };
-            Ok(free.into_iter().map(take).collect())
-        })
-        .await
+        let claim = move |writer: &mut Writer| claim(writer, subscription, now, lease, limit);
+        match self.0.desk.try_now(claim) {
+            Some(claimed) => claimed,
+            None => self.0.desk.alone(claim).await.map_err(|_| StoreError::Closed)?,
+        }
     }
 
     pub(in crate::store) async fn settle(
@@ -158,18 +163,11 @@ impl SqliteStore {
         now: TimestampMs,
         mut ids: FreshIds,
     ) -> Result<Vec<bool>, StoreError> {
-        let claims: Vec<Claimed> = settlements.iter().map(|one| one.claimed.clone()).collect();
-        let settled = self
-            .write(move |transaction, state| {
-                let held = settlements.iter().map(|one| settle_one(transaction, state, one, now, &mut ids));
-                let held = held.collect::<Result<Vec<bool>, _>>()?;
-                observe::note_attempts(transaction, &settlements, &held)?;
-                Ok(held)
-            })
-            .await?;
-        let mut leases = lock(&self.0.leases);
-        claims.iter().for_each(|claimed| leases.release(claimed));
-        Ok(settled)
+        let answer = self.0.desk.share((Rows::Attempts, settlements.len()), true, move |transaction, state| {
+            state.settled.extend(settlements.iter().map(|one| one.claimed.clone()));
+            settlements.iter().map(|one| settle_one(transaction, state, one, now, &mut ids)).collect()
+        });
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
     pub(in crate::store) async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
@@ -192,17 +190,10 @@ impl SqliteStore {
 
     pub(in crate::store) async fn attempts(&self, id: NotificationId) -> Result<Vec<Attempt>, StoreError> {
         self.read(move |connection, _| {
-            let mut select = connection.prepare_cached(
-                "SELECT started_at, took_ms, status, detail FROM attempt WHERE notification = ?1 ORDER BY number",
-            )?;
-            let rows = select.query_map([id.uuid().as_bytes()], |row| {
-                Ok(Attempt {
-                    started_at: TimestampMs::from_millis(row.get(0)?),
-                    took: Duration::from_millis(unsigned(row.get(1)?)),
-                    status: row.get(2)?,
-                    detail: row.get(3)?,
-                })
-            })?;
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE notification = ?1 ORDER BY number"
+            ))?;
+            let rows = select.query_map([id.uuid().as_bytes()], |row| attempt(row, 0))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -240,11 +231,13 @@ impl SqliteStore {
                 Cadence::Coalesced { .. } => 1,
             };
             let replayed = transaction.execute(
-                "UPDATE notification SET state = 'pending', attempts = 0, due_at = ?2, settled_at = NULL
+                "UPDATE notification SET state = 'pending', earlier_attempts = earlier_attempts + attempts,
+                     attempts = 0, due_at = ?2, settled_at = NULL
                  WHERE id IN (SELECT id FROM notification WHERE subscription = ?1 AND state = 'dead'
                      ORDER BY id DESC LIMIT ?3)",
                 params![subscription.get(), now.as_millis(), limit],
             )?;
+            state.tally.went(subscription, NotificationState::Dead, NotificationState::Pending, replayed);
             Ok(replayed as u64)
         })
         .await
@@ -252,15 +245,17 @@ impl SqliteStore {
 }
 
 impl NotificationState {
-    const WORDS: [(Self, &'static str); 5] = [
+    const WORDS: [(Self, &'static str); 6] = [
         (Self::Pending, "pending"),
+        (Self::Told, "told"),
         (Self::Delivered, "delivered"),
         (Self::Dead, "dead"),
         (Self::Superseded, "superseded"),
         (Self::Revoked, "revoked"),
     ];
 
-    pub(super) fn from_word(word: &str) -> Option<Self> {
+    /// The state by its word in JSON, SQL and logs.
+    pub fn from_word(word: &str) -> Option<Self> {
         Self::WORDS.iter().find(|(_, text)| *text == word).map(|(state, _)| *state)
     }
 
@@ -284,13 +279,13 @@ pub(super) fn seal_outstanding(transaction: &Transaction<'_>, _: &mut WriterStat
 /// Writes what a subscription is owed for the events it matched.
 pub(super) fn note(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &mut WriterState<'_>,
     subscription: &Subscription,
     matched: &[Seq],
     now: TimestampMs,
     ids: &mut FreshIds,
 ) -> Result<(), StoreError> {
-    let mut ledger = ledger(transaction, leases, subscription.id)?;
+    let mut ledger = read_ledger(transaction, subscription.id)?;
     match subscription.cadence() {
         Cadence::PerEvent => {
             for seq in matched {
@@ -298,19 +293,19 @@ pub(super) fn note(
                 let after = Mark { seq: Seq::new(seq.get() - 1), ordinal: ledger.newest.ordinal };
                 let id = NotificationId::new(ids());
                 let owed = Owed { id, after, last, due_at: now, sealed: true };
-                insert(transaction, leases, subscription.id, &owed, now)?;
+                insert(transaction, state, subscription.id, &owed, now)?;
                 ledger.newest = last;
             }
         }
         Cadence::Coalesced { min_interval } => {
             if let Some(newest) = matched.last() {
+                ledger.outstanding = outstanding_now(transaction, state.leases, subscription.id, &ledger)?;
                 let id = NotificationId::new(ids());
                 let change = ledger.note(*newest, matched.len() as u64, min_interval, now, id);
-                apply(transaction, leases, subscription.id, &change, now)?;
+                apply(transaction, state, subscription.id, &change, now)?;
             }
         }
     }
-    lock(leases).just_due.insert(subscription.id);
     write_ledger(transaction, subscription.id, &ledger)
 }
 
@@ -330,15 +325,23 @@ fn settle_one(
     let changed = match claimed.rung {
         None => write_outcome(transaction, state, settlement, now)?,
         Some(_) => transaction
-            .prepare_cached("UPDATE notification SET attempts = ?2 WHERE id = ?1 AND state = 'delivered'")?
-            .execute(params![claimed.notification.uuid().as_bytes(), claimed.attempts.saturating_add(1)])?,
+            .prepare_cached(
+                "UPDATE notification SET attempts = ?2, state = iif(?3, 'delivered', state)
+                 WHERE id = ?1 AND state IN ('delivered', 'told')",
+            )?
+            .execute(params![
+                claimed.notification.uuid().as_bytes(),
+                claimed.attempts.saturating_add(1),
+                settlement.step == Step::Delivered
+            ])?,
     };
     if changed == 0 {
         return Ok(false);
     }
     write_attempt(transaction, settlement)?;
+    state.tally.attempted(claimed.subscription, settlement.step == Step::Delivered, &settlement.attempt);
     if let Cadence::Coalesced { min_interval } = cadence_of(transaction, state, claimed.subscription)? {
-        plan_next(transaction, state.leases, settlement, min_interval, now, ids)?;
+        plan_next(transaction, state, settlement, min_interval, now, ids)?;
     }
     Ok(true)
 }
@@ -346,13 +349,14 @@ fn settle_one(
 /// Writes what becomes of a pending notification; answers whether it still was one.
 fn write_outcome(
     transaction: &Transaction<'_>,
-    state: &WriterState<'_>,
+    state: &mut WriterState<'_>,
     settlement: &Settlement,
     now: TimestampMs,
 ) -> Result<usize, StoreError> {
     let claimed = &settlement.claimed;
     let (new_state, due_at, settled_at, body) = match settlement.step {
         Step::Delivered => (NotificationState::Delivered, None, Some(now), None),
+        Step::Told => (NotificationState::Told, None, Some(now), None),
         Step::Again(at) => (NotificationState::Pending, Some(at), None, Some(&settlement.body)),
         Step::Disable => (NotificationState::Pending, Some(now), None, Some(&settlement.body)),
         Step::Dead => (NotificationState::Dead, None, Some(now), Some(&settlement.body)),
@@ -370,6 +374,7 @@ fn write_outcome(
             body,
             claimed.attempts.saturating_add(1)
         ])?;
+    state.tally.went(claimed.subscription, NotificationState::Pending, new_state, changed);
     if let Some(due_at) = due_at {
         lock(state.leases).pull_back(claimed.subscription, due_at);
     }
@@ -380,8 +385,16 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
     let Settlement { claimed, attempt, .. } = settlement;
     transaction
         .prepare_cached(
-            "INSERT OR REPLACE INTO attempt (notification, number, started_at, took_ms, status, detail)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            // One that is written again is overwritten.
+            "INSERT INTO attempt (notification, number, started_at, took_ms, status, detail, resolve_us, connect_us,
+                 tls_us, first_byte_us, answer, print, since_secs)
+             VALUES (?1, ?2 + (SELECT earlier_attempts FROM notification WHERE id = ?1), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+                 ?11, ?12, ?13)
+             ON CONFLICT (notification, number) DO UPDATE SET started_at = excluded.started_at,
+                 took_ms = excluded.took_ms, status = excluded.status, detail = excluded.detail,
+                 resolve_us = excluded.resolve_us, connect_us = excluded.connect_us, tls_us = excluded.tls_us,
+                 first_byte_us = excluded.first_byte_us, answer = excluded.answer, print = excluded.print,
+                 since_secs = excluded.since_secs",
         )?
         .execute(params![
             claimed.notification.uuid().as_bytes(),
@@ -389,7 +402,15 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
             attempt.started_at.as_millis(),
             i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX),
             attempt.status,
-            attempt.detail
+            attempt.detail,
+            micros(attempt.timing.resolve),
+            micros(attempt.timing.connect),
+            micros(attempt.timing.tls),
+            micros(attempt.timing.first_byte),
+            Some(&attempt.answer).filter(|answer| !answer.is_empty()),
+            attempt.print,
+            // Later attempts send the body of the first.
+            Some(claimed.since.as_secs()).filter(|since| claimed.body.is_none() && *since != 0)
         ])?;
     if settlement.step == Step::Disable {
         let reason = "the endpoint answered 410 Gone";
@@ -398,10 +419,39 @@ fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Resu
     Ok(())
 }
 
+fn micros(time: Option<Duration>) -> Option<i64> {
+    time.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The columns that [`attempt`] reads, in its order.
+pub(super) const ATTEMPT_COLUMNS: &str =
+    "started_at, took_ms, status, detail, resolve_us, connect_us, tls_us, first_byte_us, answer, print";
+
+/// An attempt in the columns from `first` on.
+pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Attempt> {
+    let time = |column| -> rusqlite::Result<_> {
+        Ok(row.get::<_, Option<i64>>(first + column)?.map(|micros| Duration::from_micros(unsigned(micros))))
+    };
+    Ok(Attempt {
+        started_at: TimestampMs::from_millis(row.get(first)?),
+        took: Duration::from_millis(unsigned(row.get(first + 1)?)),
+        status: row.get(first + 2)?,
+        detail: row.get(first + 3)?,
+        timing: Timing { resolve: time(4)?, connect: time(5)?, tls: time(6)?, first_byte: time(7)? },
+        answer: row.get::<_, Option<_>>(first + 8)?.unwrap_or_default(),
+        print: row.get(first + 9)?,
+    })
+}
+
+/// A notification was made due that nobody holds.
+pub(super) fn made_due(leases: &Mutex<Leases>, subscription: SubscriptionId, due_at: TimestampMs) {
+    lock(leases).pull_back(subscription, due_at);
+}
+
 /// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
 fn plan_next(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &mut WriterState<'_>,
     settlement: &Settlement,
     min_interval: Duration,
     now: TimestampMs,
@@ -411,7 +461,7 @@ fn plan_next(
     let settled = match settlement.step {
         // What is rung again was delivered, however the ring ended.
         _ if claimed.rung.is_some() => Settled::Delivered,
-        Step::Delivered => Settled::Delivered,
+        Step::Delivered | Step::Told => Settled::Delivered,
         Step::Again(at) => Settled::Again(at),
         Step::Disable => Settled::Again(now),
         Step::Dead => Settled::Dead,
@@ -420,19 +470,28 @@ fn plan_next(
     ledger.outstanding =
         Some(Owed { id: claimed.notification, after: claimed.after, last: claimed.last, due_at: now, sealed: true });
     let change = ledger.settle(claimed.last, settled, min_interval, now, NotificationId::new(ids()));
-    apply(transaction, leases, claimed.subscription, &change, now)?;
+    apply(transaction, state, claimed.subscription, &change, now)?;
     write_ledger(transaction, claimed.subscription, &ledger)?;
     if settled == Settled::Delivered {
         // Named, for the planner may take the index over all that ever was.
-        transaction
+        let superseded = transaction
             .prepare_cached(
                 "UPDATE notification INDEXED BY notification_dead SET state = 'superseded', body = NULL
                  WHERE subscription = ?1 AND state = 'dead' AND last_seq <= ?2",
             )?
             .execute(params![claimed.subscription.get(), claimed.last.seq.get()])?;
+        let (dead, made_up_for) = (NotificationState::Dead, NotificationState::Superseded);
+        state.tally.went(claimed.subscription, dead, made_up_for, superseded);
         if change == Change::None && (settlement.ring_at.is_some() || claimed.rung.is_some()) {
             let ring_at = settlement.ring_at.map(|at| at.max(now.after(min_interval)));
-            ring_again(transaction, claimed, ring_at, now)?;
+            ring_again(transaction, state, claimed, ring_at, now)?;
+            if let Some(ring_at) = ring_at {
+                lock(state.leases).note_due(claimed.subscription, ring_at);
+            }
+        }
+        if change != Change::None && settlement.step == Step::Told {
+            let (told, made_up_for) = (NotificationState::Told, NotificationState::Superseded);
+            set_state(transaction, state, claimed.subscription, claimed.notification, told, made_up_for)?;
         }
     }
     Ok(())
@@ -442,6 +501,7 @@ fn plan_next(
 /// One that has been fetched needs neither.
 fn ring_again(
     transaction: &Transaction<'_>,
+    state: &mut WriterState<'_>,
     claimed: &Claimed,
     ring_at: Option<TimestampMs>,
     now: TimestampMs,
@@ -466,6 +526,30 @@ fn ring_again(
              WHERE id = ?1 AND {FETCHED}"
         ))?
         .execute([claimed.subscription.get()])?;
+    let rings = transaction
+        .prepare_cached("SELECT ring IS NOT NULL FROM subscription WHERE id = ?1")?
+        .query_row([claimed.subscription.get()], |row| row.get(0))?;
+    let after = match (rings, ring_at) {
+        (false, _) => NotificationState::Delivered,
+        (true, Some(_)) => return Ok(()),
+        (true, None) => NotificationState::Dead,
+    };
+    set_state(transaction, state, claimed.subscription, claimed.notification, NotificationState::Told, after)
+}
+
+/// Takes one notification from one state to another, if it is in that.
+fn set_state(
+    transaction: &Transaction<'_>,
+    state: &mut WriterState<'_>,
+    subscription: SubscriptionId,
+    notification: NotificationId,
+    from: NotificationState,
+    to: NotificationState,
+) -> Result<(), StoreError> {
+    let changed = transaction
+        .prepare_cached("UPDATE notification SET state = ?3 WHERE id = ?1 AND state = ?2")?
+        .execute(params![notification.uuid().as_bytes(), from.as_str(), to.as_str()])?;
+    state.tally.went(subscription, from, to, changed);
     Ok(())
 }
 
@@ -473,7 +557,7 @@ fn ring_again(
 /// meanwhile waits for that.
 pub(super) fn end_rings(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &mut WriterState<'_>,
     account: AccountId,
 ) -> Result<(), StoreError> {
     let mut select = transaction.prepare_cached(&format!(
@@ -489,7 +573,14 @@ pub(super) fn end_rings(
         transaction
             .prepare_cached("UPDATE subscription SET unfetched_at = NULL WHERE id = ?1")?
             .execute([subscription.get()])?;
-        if all_told && ring.is_some_and(|ring| lock(leases).get(subscription, ring).is_none()) {
+        if let Some(ring) = ring
+            && all_told
+            && lock(state.leases).get(subscription, ring).is_none()
+        {
+            // Fetched, though it was answered 500, or though it was given up.
+            for from in [NotificationState::Told, NotificationState::Dead] {
+                set_state(transaction, state, subscription, ring, from, NotificationState::Delivered)?;
+            }
             end_ring(transaction, subscription)?;
         }
     }
@@ -505,7 +596,7 @@ fn end_ring(transaction: &Transaction<'_>, subscription: SubscriptionId) -> Resu
 
 fn apply(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &mut WriterState<'_>,
     subscription: SubscriptionId,
     change: &Change,
     now: TimestampMs,
@@ -513,8 +604,16 @@ fn apply(
     match change {
         Change::None => Ok(()),
         Change::Create(owed) => {
+            // What is made now covers what was told in vain so far.
+            let told = transaction
+                .prepare_cached(
+                    "UPDATE notification SET state = 'superseded'
+                     WHERE id = (SELECT ring FROM subscription WHERE id = ?1) AND state = 'told'",
+                )?
+                .execute([subscription.get()])?;
+            state.tally.went(subscription, NotificationState::Told, NotificationState::Superseded, told);
             end_ring(transaction, subscription)?;
-            insert(transaction, leases, subscription, owed, now)
+            insert(transaction, state, subscription, owed, now)
         }
         Change::Widen(owed) | Change::Postpone(owed) => {
             transaction
@@ -536,7 +635,7 @@ fn apply(
 
 fn insert(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &mut WriterState<'_>,
     subscription: SubscriptionId,
     owed: &Owed,
     now: TimestampMs,
@@ -558,7 +657,8 @@ fn insert(
             owed.due_at.as_millis(),
             now.as_millis()
         ])?;
-    lock(leases).pull_back(subscription, owed.due_at);
+    state.tally.made(subscription);
+    lock(state.leases).pull_back(subscription, owed.due_at);
     log(subscription, owed, "made");
     Ok(())
 }
@@ -574,26 +674,22 @@ fn log(subscription: SubscriptionId, owed: &Owed, message: &str) {
     );
 }
 
-/// The ledger with what is outstanding; a notification that somebody holds is as good as sealed.
-fn ledger(
+/// What is outstanding of a coalescing subscription; a notification that somebody holds is as good as sealed.
+fn outstanding_now(
     transaction: &Transaction<'_>,
     leases: &Mutex<Leases>,
     subscription: SubscriptionId,
-) -> Result<Ledger, StoreError> {
-    let mut ledger = read_ledger(transaction, subscription)?;
-    ledger.outstanding = outstanding(transaction, subscription)?.map(|owed| {
+    ledger: &Ledger,
+) -> Result<Option<Owed>, StoreError> {
+    if let Some(owed) = outstanding(transaction, subscription)? {
         let held = lock(leases).get(subscription, owed.id).is_some();
-        Owed { sealed: owed.sealed || held, ..owed }
-    });
-    // While a ring is under way, nothing else is sent: what comes meanwhile is told after it.
-    if ledger.outstanding.is_none()
-        && let Some(ring) = ring_of(transaction, subscription)?
-        && lock(leases).get(subscription, ring.id).is_some()
-    {
-        let told = ledger.told;
-        ledger.outstanding = Some(Owed { id: ring.id, after: told, last: told, due_at: ring.due_at, sealed: true });
+        return Ok(Some(Owed { sealed: owed.sealed || held, ..owed }));
     }
-    Ok(ledger)
+    // While a ring is under way, nothing else is sent: what comes meanwhile is told after it.
+    let ring = ring_of(transaction, subscription)?;
+    let ring = ring.filter(|ring| lock(leases).get(subscription, ring.id).is_some());
+    let told = ledger.told;
+    Ok(ring.map(|ring| Owed { id: ring.id, after: told, last: told, due_at: ring.due_at, sealed: true }))
 }
 
 /// A notification that is to be rung again.
@@ -684,22 +780,61 @@ fn outstanding(transaction: &Transaction<'_>, subscription: SubscriptionId) -> R
     select.query_row([subscription.get()], |row| Ok(read(row))).optional()?.transpose()
 }
 
-fn cadence_of(
+pub(super) fn cadence_of(
     transaction: &Transaction<'_>,
     state: &mut WriterState<'_>,
     subscription: SubscriptionId,
 ) -> Result<Cadence, StoreError> {
+    if let Some(cadence) = state.cadences.get(&subscription) {
+        return Ok(*cadence);
+    }
     let account: Option<i64> = transaction
         .prepare_cached("SELECT account FROM subscription WHERE id = ?1")?
         .query_row([subscription.get()], |row| row.get(0))
         .optional()?;
     let account = account.ok_or_else(|| StoreError::Missing(subscription.to_string()))?;
-    state
-        .subscriptions_of(transaction, AccountId::new(account))?
-        .iter()
-        .find(|one| one.id == subscription)
-        .map(|one| one.cadence())
-        .ok_or_else(|| StoreError::Missing(subscription.to_string()))
+    let subscriptions = state.subscriptions_of(transaction, AccountId::new(account))?;
+    let cadence = subscriptions.iter().find(|one| one.id == subscription).map(|one| one.cadence());
+    let cadence = cadence.ok_or_else(|| StoreError::Missing(subscription.to_string()))?;
+    state.cadences.insert(subscription, cadence);
+    Ok(cadence)
+}
+
+/// Claims what a subscription has due, and notes when more is.
+fn claim(
+    writer: &Writer,
+    subscription: SubscriptionId,
+    now: TimestampMs,
+    lease: Duration,
+    limit: u32,
+) -> Result<Vec<Claimed>, StoreError> {
+    let connection = &writer.connection;
+    let revision = directory::revision(connection)?;
+    let mut leases = lock(&writer.leases);
+    leases.refresh(subscription, revision, now);
+    let (free, rings) = due_rows(connection, subscription, now, limit, leases.held.get(&subscription))?;
+    let take = |(due_at, row): (TimestampMs, Claimed)| {
+        let token = leases.take(subscription, (due_at, row.notification), now.after(lease));
+        Claimed { token, ..row }
+    };
+    let claimed: Vec<Claimed> = free.into_iter().map(take).collect();
+    if let Some(due_at) = next_free(connection, subscription, rings, leases.held.get(&subscription))? {
+        leases.note_due(subscription, due_at);
+    }
+    Ok(claimed)
+}
+
+/// The time the first notification is due that nobody holds; with `rings`, also if it only is to be rung again.
+fn next_free(
+    connection: &Connection,
+    subscription: SubscriptionId,
+    rings: bool,
+    held: Option<&Held>,
+) -> Result<Option<TimestampMs>, StoreError> {
+    match first_free(connection, subscription, held)? {
+        None if rings => Ok(free_ring(connection, subscription, held)?.map(|ring| ring.due_at)),
+        free => Ok(free),
+    }
 }
 
 /// The time the first notification is due that nobody holds.
@@ -729,22 +864,23 @@ fn frontier(held: Option<&Held>) -> (i64, [u8; 16]) {
 }
 
 /// At most `limit` due notifications of an active subscription that nobody holds, oldest due first, as claims without
-/// a token.
+/// a token; and whether the subscription is one that is rung again.
 fn due_rows(
     connection: &Connection,
     subscription: SubscriptionId,
     now: TimestampMs,
     limit: u32,
     held: Option<&Held>,
-) -> Result<Vec<(TimestampMs, Claimed)>, StoreError> {
+) -> Result<(Vec<(TimestampMs, Claimed)>, bool), StoreError> {
     let mut about = connection.prepare_cached(&format!(
-        "SELECT protocol, account, since_secs FROM subscription WHERE id = ?1 AND {ACTIVE}"
+        "SELECT protocol, account, since_secs, min_interval_ms = 0 FROM subscription WHERE id = ?1 AND {ACTIVE}"
     ))?;
     let about = about.query_row([subscription.get()], |row| {
         let (account, shown) = (row.get(1)?, TimestampSecs::from_secs(row.get(2)?));
-        Ok(word(row, 0, "subscription").map(|kind| Owner { subscription, kind, account, shown }))
+        let at_once = row.get(3)?;
+        Ok(word(row, 0, "subscription").map(|kind| Owner { subscription, kind, account, shown, at_once }))
     });
-    let Some(owner) = about.optional()?.transpose()? else { return Ok(Vec::new()) };
+    let Some(owner) = about.optional()?.transpose()? else { return Ok((Vec::new(), false)) };
     let mut select = connection.prepare_cached(&format!(
         "SELECT {CLAIMED_COLUMNS}, due_at
          FROM notification WHERE subscription = ?1 AND state = 'pending' AND due_at <= ?2 AND (due_at, id) > (?3, ?4)
@@ -762,7 +898,8 @@ fn due_rows(
         }
         free.push((TimestampMs::from_millis(row.get(8)?), owner.claimed(connection, row, None)?));
     }
-    if owner.kind == ProtocolKind::Nextcloud
+    let rings = owner.kind == ProtocolKind::Nextcloud;
+    if rings
         && free.is_empty()
         && let Some(ring) = free_ring(connection, subscription, held)?.filter(|ring| ring.due_at <= now)
     {
@@ -773,7 +910,7 @@ fn due_rows(
             free.push((ring.due_at, owner.claimed(connection, row, Some(ring.rung))?));
         }
     }
-    Ok(free)
+    Ok((free, rings))
 }
 
 /// The columns that [`Owner::claimed`] reads, in its order.
@@ -785,16 +922,20 @@ struct Owner {
     kind: ProtocolKind,
     account: i64,
     shown: TimestampSecs,
+    /// There is no interval between two sends.
+    at_once: bool,
 }
 
 impl Owner {
     /// A claim without a token.
     fn claimed(&self, connection: &Connection, row: &Row<'_>, rung: Option<u32>) -> Result<Claimed, StoreError> {
-        let after = mark(row, 1)?;
+        let (after, last) = (mark(row, 1)?, mark(row, 3)?);
         let created_at = TimestampMs::from_millis(row.get(6)?);
         // Where each event has a notification of its own, both are written at once.
+        let one = last.ordinal.saturating_sub(after.ordinal) == 1;
         let oldest = match self.kind {
             ProtocolKind::SageX3 => None,
+            ProtocolKind::Standard if self.at_once && one => None,
             ProtocolKind::Nextcloud | ProtocolKind::Standard => oldest_after(connection, self.account, after.seq)?,
         };
         let since = match self.kind {
@@ -805,7 +946,7 @@ impl Owner {
             notification: NotificationId::new(Uuid::from_bytes(row.get(0)?)),
             subscription: self.subscription,
             after,
-            last: mark(row, 3)?,
+            last,
             attempts: row.get(5)?,
             created_at,
             oldest_at: oldest.unwrap_or(created_at),

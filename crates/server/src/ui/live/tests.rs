@@ -4,7 +4,7 @@ use filebell_core::time::TimestampMs;
 
 use super::super::scene::{Answer, Scene};
 use crate::delivery::Feed;
-use crate::ops::{AccountCaller, Caller, Happening, LiveRequest, OpsError, Position};
+use crate::ops::{AccountCaller, Caller, Happening, LivePosition, LiveRequest, OpsError};
 use crate::source::Roots;
 
 async fn serving() -> Scene {
@@ -103,7 +103,7 @@ async fn nothing_is_a_sign_of_life_and_a_listener_that_is_far_behind_gets_all() 
     }
     assert_eq!(heard, names);
     for wrong in ["", "pos_", "pos_1", "pos_-1_2", "pos_1_2_3", "pos_99999999999999999999_1", "cur_1"] {
-        assert!(wrong.parse::<Position>().is_err(), "{wrong}");
+        assert!(wrong.parse::<LivePosition>().is_err(), "{wrong}");
     }
     assert_eq!(live.position().to_string().parse(), Ok(live.position()));
 }

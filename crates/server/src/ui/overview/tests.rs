@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::ops::{Caller, Ops, ProtocolRequest, Reach, ScanReport, SourceReport, SubscriptionRequest};
 use crate::seams::Seams;
 use crate::source::Roots;
-use crate::store::{Attempt, Settlement};
+use crate::store::{Attempt, Settlement, Timing};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// When a scene begins: 20 seconds after a full minute.
@@ -49,6 +49,9 @@ async fn settle(scene: &Scene, name: &str, now: TimestampMs, step: Step, detail:
             took: Duration::ZERO,
             status: Some(if step == Step::Delivered { 204 } else { 500 }),
             detail: detail.map(str::to_owned),
+            timing: Timing::default(),
+            answer: Vec::new(),
+            print: None,
         },
     });
     scene.store.settle(settled.collect(), now, Seams::real().fresh_ids()).await.unwrap();
@@ -162,7 +165,13 @@ async fn each_state_of_a_source_is_said() {
         source("c", "degraded", Some("<b>its watches</b> are used up")),
         source("d", "unusable", Some("make the directory")),
         SourceReport {
-            scan: ScanReport { running: true, files: 4711, directories: 12, differing: 0 },
+            scan: ScanReport {
+                running: true,
+                files: 4711,
+                directories: 12,
+                expected: Some(9000),
+                ..ScanReport::default()
+            },
             dirty: 3,
             ..source("e", "live", None)
         },
@@ -177,7 +186,7 @@ async fn each_state_of_a_source_is_said() {
         "it lies on nfs",
         "state bad\">degraded",
         "state bad\">unusable",
-        "<progress aria-label=\"Scan of e is under way\"></progress>",
+        "<progress aria-label=\"Scan of e is under way\" max=\"9000\" value=\"4711\"></progress>",
         "4711 files in 12 directories so far",
         "3 paths wait to be decided",
         "95 of 100 watches are used: raise",

@@ -103,6 +103,7 @@ async fn a_new_password_ends_the_sessions_of_the_old_one_and_the_same_one_does_n
             customer_url: String::new(),
             customer_id: String::new(),
             customer_code: String::new(),
+            quota_bytes: None,
             managed: false,
         };
         scene.ops.write_account(account)

@@ -4,7 +4,6 @@ use std::io::SeekFrom;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::http::StatusCode;
 use bytes::{Buf, Bytes};
 use dav_server::davpath::DavPath;
 use dav_server::fs::{
@@ -13,6 +12,7 @@ use dav_server::fs::{
 use filebell_core::path::FilePath;
 use futures_util::{FutureExt, StreamExt, stream};
 
+use super::Refusal;
 use crate::ops::{AccountCaller, Checksum, Entry, Mtime, Ops, OpsError, Upload, UploadError};
 
 /// Entries of a directory that are looked up together.
@@ -36,12 +36,18 @@ pub(super) struct About {
     /// A file that is written over at once by what comes there, and so not removed first.
     pub(super) replaced: Option<FilePath>,
     /// Why the request was refused, where the protocol layer would say something else.
-    pub(super) refusal: Mutex<Option<StatusCode>>,
+    pub(super) refusal: Mutex<Option<Refusal>>,
 }
 
 impl About {
-    fn refuse(&self, status: StatusCode) {
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+    fn refuse(&self, why: Refusal) -> FsError {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        FsError::GeneralFailure
+    }
+
+    /// Why the request was refused, if it was.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -51,22 +57,21 @@ impl Tree {
             OpsError::NotFound(_) => FsError::NotFound,
             OpsError::Exists(_) => FsError::Exists,
             OpsError::NotGranted(_) | OpsError::Path(_) => FsError::Forbidden,
-            OpsError::Upload(_) => {
-                self.about.refuse(StatusCode::BAD_REQUEST);
-                FsError::GeneralFailure
-            }
-            OpsError::File(error) => {
-                let kind = FsError::from(&error);
-                if kind == FsError::GeneralFailure {
-                    super::log_failure(&OpsError::File(error));
+            OpsError::File(error) => match FsError::from(&error) {
+                FsError::GeneralFailure | FsError::InsufficientStorage => {
+                    self.about.refuse(OpsError::File(error).into())
                 }
-                kind
-            }
-            failure => {
-                super::log_failure(&failure);
-                self.about.refuse(StatusCode::SERVICE_UNAVAILABLE);
-                FsError::GeneralFailure
-            }
+                kind => kind,
+            },
+            other => self.about.refuse(other.into()),
+        }
+    }
+
+    /// The same where it may be the room at a path that is missing.
+    fn refused_at(&self, path: &FilePath, error: OpsError) -> FsError {
+        match error {
+            error @ OpsError::NoRoom { .. } => self.about.refuse(Refusal::no_room(Some(path), error)),
+            other => self.wrong(other),
         }
     }
 
@@ -97,16 +102,18 @@ impl DavFileSystem for Tree {
             if !self.about.writes {
                 return Ok(Box::new(Nothing) as Box<dyn DavFile>);
             }
-            let there = self.ops.entry(&self.caller, Some(path.clone())).await.is_ok();
-            if there && options.create_new {
-                return Err(FsError::Exists);
-            }
-            if !there && !options.create {
-                return Err(FsError::NotFound);
+            if options.create_new || !options.create {
+                let there = self.ops.entry(&self.caller, Some(path.clone())).await.is_ok();
+                if there && options.create_new {
+                    return Err(FsError::Exists);
+                }
+                if !there && !options.create {
+                    return Err(FsError::NotFound);
+                }
             }
             let checksum = options.checksum.as_deref().and_then(Checksum::parse);
-            let upload = self.ops.begin_upload(&self.caller, path.clone(), checksum.clone()).await;
-            let upload = upload.map_err(|error| self.wrong(error))?;
+            let upload = self.ops.begin_upload(&self.caller, path.clone(), options.size, checksum.clone()).await;
+            let upload = upload.map_err(|error| self.refused_at(&path, error))?;
             let tree = self.clone();
             Ok(Box::new(Written { tree, path, upload: Some(upload), size: options.size, checksum }) as Box<dyn DavFile>)
         }
@@ -268,7 +275,8 @@ impl DavFile for Written {
     fn write_bytes(&'_ mut self, bytes: Bytes) -> FsFuture<'_, ()> {
         async move {
             let upload = self.upload.as_mut().ok_or(FsError::GeneralFailure)?;
-            upload.write(bytes).await.map_err(|error: UploadError| self.tree.wrong(error.into()))
+            let written = upload.write(bytes).await;
+            written.map_err(|error: UploadError| self.tree.refused_at(&self.path, error.into()))
         }
         .boxed()
     }
@@ -287,7 +295,7 @@ impl DavFile for Written {
             let Tree { ops, caller, about } = &self.tree;
             let checksum = self.checksum.take();
             let ended = ops.end_upload(caller, &self.path, upload, self.size, about.mtime, checksum).await;
-            ended.map(|_| ()).map_err(|error| self.tree.wrong(error))
+            ended.map(|_| ()).map_err(|error| self.tree.refused_at(&self.path, error))
         }
         .boxed()
     }

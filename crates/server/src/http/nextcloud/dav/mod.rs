@@ -5,7 +5,6 @@
 
 mod fs;
 mod props;
-mod xml;
 
 use std::collections::HashMap;
 use std::io;
@@ -22,6 +21,7 @@ use dav_server::memls::MemLs;
 use dav_server::{DavConfig, DavHandler};
 use filebell_core::id::AccountId;
 use filebell_core::path::FilePath;
+use filebell_core::wire::{percent_encode, xml};
 use futures_util::StreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -98,6 +98,18 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "File could not be located")
     }
 
+    /// No room at a path, in the original's words.
+    fn no_room(path: Option<&FilePath>, error: OpsError) -> Self {
+        let path = path.map_or("/".into(), FilePath::to_text);
+        match error {
+            OpsError::NoRoom { required, available } => {
+                let text = format!("Insufficient space in {path}, {required} required, {available} available");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, text)
+            }
+            other => other.into(),
+        }
+    }
+
     /// The class of the exception that the original would have thrown.
     fn exception(&self) -> &'static str {
         match self.status {
@@ -127,7 +139,9 @@ impl From<OpsError> for Refusal {
             OpsError::Exists(_) => Self::new(S::METHOD_NOT_ALLOWED, "The resource you tried to create already exists"),
             OpsError::Upload(why) => Self::new(S::BAD_REQUEST, why.to_string()),
             OpsError::Throttled => Self::new(S::TOO_MANY_REQUESTS, "Too many requests"),
-            OpsError::File(why) if why.kind() == io::ErrorKind::StorageFull => {
+            OpsError::NoRoom { .. } => Self::no_room(None, error),
+            OpsError::File(why) if matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                log_failure(&error);
                 Self::new(S::INSUFFICIENT_STORAGE, "The disk is full")
             }
             OpsError::File(why) if why.kind() == io::ErrorKind::PermissionDenied => {
@@ -334,14 +348,55 @@ async fn get(site: &Site, path: Option<FilePath>, parts: &Parts) -> Result<Respo
 }
 
 async fn file(open: OpenFile, entry: Option<&Entry>, parts: &Parts) -> Result<Response, OpsError> {
+    let name = percent_encode(open.path.name());
     let mut response = file_body::answer(open, &parts.method, &parts.headers).await?;
     let headers = response.headers_mut();
+    let text = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()?.strip_prefix("text/"));
+    if let Some(kind) = text.and_then(|kind| HeaderValue::try_from(format!("text/{kind};charset=UTF-8")).ok()) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    let named = format!("attachment; filename*=UTF-8''{name}; filename=\"{name}\"");
+    if let Ok(named) = HeaderValue::try_from(named) {
+        headers.insert(header::CONTENT_DISPOSITION, named);
+    }
     if let Some(tag) = headers.get(header::ETAG).cloned() {
         headers.insert("oc-etag", tag);
     }
-    let checksum = entry.and_then(Entry::checksum).and_then(|checksum| HeaderValue::try_from(checksum).ok());
-    headers.extend(checksum.map(|checksum| (header::HeaderName::from_static("oc-checksum"), checksum)));
+    if let Some(Ok(checksum)) = entry.and_then(Entry::checksum).map(HeaderValue::try_from) {
+        headers.insert("oc-checksum", checksum);
+    }
     Ok(finished(response))
+}
+
+/// What the original asks a directory to have room for.
+const DIRECTORY_BYTES: u64 = 4096;
+
+/// A directory is copied file by file; if not all of them fit, none is.
+async fn room_for_copy(site: &Site, from: Option<FilePath>, to: Option<FilePath>) -> Result<(), Refusal> {
+    let (Some(to), Ok(entry)) = (to, site.ops.entry(&site.caller, from.clone()).await) else { return Ok(()) };
+    let bytes = match entry.is_directory() {
+        true => site.ops.bytes_below(&site.caller, from).await?,
+        false => entry.look.print.size,
+    };
+    let fits = site.ops.must_fit(&site.caller.account, &to, bytes).await;
+    // The original names what is there: the file, or the directory that it would come into.
+    let named = match site.ops.entry(&site.caller, Some(to.clone())).await {
+        Ok(_) => Some(to),
+        Err(_) => to.parent(),
+    };
+    fits.map_err(|error| Refusal::no_room(named.as_ref(), error))
+}
+
+async fn room_for_directory(site: &Site, path: Option<&FilePath>) -> Result<(), Refusal> {
+    let left = site.ops.usage(&site.caller.account).await?.left();
+    match left.filter(|left| *left < DIRECTORY_BYTES) {
+        None => Ok(()),
+        Some(left) => {
+            let parent = path.and_then(FilePath::parent).map_or_else(|| "/".to_owned(), |path| path.to_text().into());
+            let text = format!("Insufficient space in {parent}. {left} available. Cannot create directory");
+            Err(Refusal::new(StatusCode::INSUFFICIENT_STORAGE, text))
+        }
+    }
 }
 
 /// Hands a change to the protocol layer, and says what came of it as the original would.
@@ -354,9 +409,9 @@ async fn change(site: &Site, path: Option<FilePath>, parts: Parts, body: Body) -
         body
     } else {
         let body = small(body).await?;
-        // Entities of a document's own are nobody's need here, and somebody's bomb.
-        if body.windows(9).any(|part| part.eq_ignore_ascii_case(b"<!doctype")) {
-            return Err(Refusal::bad_request("Document types are not read"));
+        // The protocol layer reads XML without bounds: it gets what we can read.
+        if method.as_str() == "LOCK" && !body.is_empty() && xml::read(&body).is_err() {
+            return Err(Refusal::bad_request("The request body is not XML"));
         }
         body.into()
     };
@@ -369,6 +424,11 @@ async fn change(site: &Site, path: Option<FilePath>, parts: Parts, body: Body) -
         "MOVE" | "COPY" => replaced(site, path.clone(), target.clone()).await,
         _ => None,
     };
+    match method.as_str() {
+        "COPY" => room_for_copy(site, path.clone(), target.clone()).await?,
+        "MKCOL" => room_for_directory(site, path.as_ref()).await?,
+        _ => (),
+    }
     let about = Arc::new(About { mtime, writes: method == Method::PUT, replaced, ..About::default() });
     let tree = Tree { ops: site.ops.clone(), caller: site.caller.clone(), about: about.clone() };
     let handler: DavHandler = DavConfig::new()
@@ -380,8 +440,10 @@ async fn change(site: &Site, path: Option<FilePath>, parts: Parts, body: Body) -
     let headers = parts.headers.clone();
     let uri = parts.uri.clone();
     let response = handler.handle(Request::from_parts(parts, body)).await;
-    let refusal = *about.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-    let status = refusal.unwrap_or(response.status());
+    if let Some(refusal) = about.refusal() {
+        return Err(refusal);
+    }
+    let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         return Err(refused(site, &method, status, path, &headers).await);
     }
@@ -441,6 +503,8 @@ async fn refused(
                 None => refusal.message = "PUT is not allowed on non-files.".to_owned(),
             }
         }
+        // So the protocol layer calls a body that cannot be read to its end.
+        ("PUT", StatusCode::BAD_GATEWAY) => refusal = Refusal::bad_request("The upload broke off"),
         ("MKCOL", StatusCode::METHOD_NOT_ALLOWED) => {
             refusal.message = "The resource you tried to create already exists".to_owned();
         }
@@ -505,13 +569,14 @@ fn destination(site: &Site, headers: &HeaderMap) -> Result<Option<FilePath>, Ref
 fn mtime(headers: &HeaderMap) -> Result<Option<Mtime>, Refusal> {
     let Some(value) = headers.get("x-oc-mtime") else { return Ok(None) };
     let wrong = || Refusal::bad_request("X-OC-MTime header must be an integer (unix timestamp).");
-    let text = value.to_str().map_err(|_| wrong())?;
+    value.to_str().ok().and_then(unix_time).map(Some).ok_or_else(wrong)
+}
+
+fn unix_time(text: &str) -> Option<Mtime> {
     let (secs, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
-    let secs: i64 = secs.parse().map_err(|_| wrong())?;
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) || !(-(1 << 31)..1 << 33).contains(&secs) {
-        return Err(wrong());
-    }
-    Ok(Some(Mtime { secs, nanos: 0 }))
+    let secs: i64 = secs.parse().ok()?;
+    let good = fraction.bytes().all(|byte| byte.is_ascii_digit()) && (-(1 << 31)..1 << 33).contains(&secs);
+    good.then_some(Mtime { secs, nanos: 0 })
 }
 
 /// `/remote.php/dav/uploads/ACCOUNT/TRANSFER/NAME`: uploads in pieces, the second way.
@@ -532,12 +597,20 @@ async fn serve_pieces(ops: &Ops, request: Request) -> Result<Response, Refusal> 
         _ => (path.name(), None),
     };
     let size = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let prefix = format!("/remote.php/dav/files/{}", caller.account.name);
+    let locks = Locks::default().of(caller.account.id);
+    let site = Site { ops: ops.clone(), caller: caller.clone(), locks, base: prefix.clone(), prefix };
+    let total = parts.headers.get("oc-total-length").and_then(|value| value.to_str().ok()?.parse().ok());
     match (parts.method.as_str(), name) {
         ("MKCOL", None) => {
             ops.begin_pieces(&caller, transfer).await?;
             Ok(empty(StatusCode::CREATED))
         }
         ("PUT", Some(name)) => {
+            if let (Some(total), Ok(Some(to))) = (total, destination(&site, &parts.headers)) {
+                let fits = ops.must_fit(&caller.account, &to, total).await;
+                fits.map_err(|error| Refusal::no_room(to.parent().as_ref(), error))?;
+            }
             let bytes = body.into_data_stream().map(|piece| piece.map_err(io::Error::other));
             ops.write_piece(&caller, transfer, name, bytes, size).await?;
             Ok(empty(StatusCode::CREATED))
@@ -547,13 +620,10 @@ async fn serve_pieces(ops: &Ops, request: Request) -> Result<Response, Refusal> 
             Ok(empty(StatusCode::NO_CONTENT))
         }
         ("MOVE", Some(b".file")) => {
-            let prefix = format!("/remote.php/dav/files/{}", caller.account.name);
-            let locks = Locks::default().of(caller.account.id);
-            let site = Site { ops: ops.clone(), caller: caller.clone(), locks, base: prefix.clone(), prefix };
             let to = destination(&site, &parts.headers)?.ok_or_else(Refusal::not_found)?;
-            let total = parts.headers.get("oc-total-length").and_then(|value| value.to_str().ok()?.parse().ok());
             let (mtime, checksum) = (mtime(&parts.headers)?, checksum(&parts.headers));
-            let placed = ops.end_pieces(&caller, transfer, to.clone(), total, mtime, checksum).await?;
+            let placed = ops.end_pieces(&caller, transfer, to.clone(), total, mtime, checksum).await;
+            let placed = placed.map_err(|error| Refusal::no_room(to.parent().as_ref(), error))?;
             let mut answer = empty(if placed.replaced { StatusCode::NO_CONTENT } else { StatusCode::CREATED });
             told(&site, Some(to), &Method::PUT, mtime, answer.headers_mut()).await?;
             Ok(answer)

@@ -8,12 +8,12 @@ use axum::response::Response;
 use dav_server::ls::DavLock;
 use filebell_core::path::FilePath;
 use filebell_core::wire::ocs::push_xml_text;
+use filebell_core::wire::xml::{self, Element, Name};
 use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use super::xml::{self, Element, Name};
-use super::{Refusal, Site, answer_xml, instance_id};
+use super::{Refusal, Site, answer_xml, instance_id, unix_time};
 use crate::ops::{Entry, OpsError};
 
 const DAV: &str = "DAV:";
@@ -26,6 +26,8 @@ const PAGE_ENTRIES: usize = 500;
 /// What an href leaves as it is.
 const PLAIN: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'(').remove(b')');
+/// What clients set when a file was last changed by, in seconds since the epoch: not the property that shows it.
+const LAST_MODIFIED: &str = "lastmodified";
 /// The longest value of a dead property.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
@@ -205,7 +207,10 @@ async fn value(site: &Site, entry: &Entry, name: &Name) -> Result<Option<Value>,
             text(&String::from_utf8_lossy(own))
         }
         (DAV, "creationdate") => text("1970-01-01T00:00:00+00:00"),
-        (DAV, "quota-available-bytes") if directory => text("-3"),
+        (DAV, "quota-available-bytes") if directory => {
+            let available = site.ops.available(&site.caller).await?;
+            text(&available.map_or_else(|| "-3".to_owned(), |available| available.to_string()))
+        }
         (DAV, "quota-used-bytes") if directory => text(&used().await?),
         (DAV, "supportedlock") => Some(Value::Xml(supported_locks())),
         (DAV, "lockdiscovery") => Some(Value::Xml(locks(&site.locks_on(entry.path.as_ref()).await))),
@@ -325,18 +330,26 @@ pub(super) async fn patch(site: &Site, path: Option<FilePath>, body: &[u8]) -> R
         let properties = action.children().filter(|child| child.name.is(DAV, "prop")).flat_map(Element::children);
         changes.extend(properties.map(|property| (property.name.clone(), set.then(|| property.inner()))));
     }
+    let mtime = |value: &Option<String>| value.as_deref().and_then(unix_time).zip(path.clone());
     let too_long = |value: &Option<String>| value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX);
     let refused: Vec<StatusCode> = changes
         .iter()
         .map(|(name, value)| match (is_protected(name), too_long(value)) {
+            _ if name.is(DAV, LAST_MODIFIED) && mtime(value).is_some() => StatusCode::OK,
             (true, _) => StatusCode::FORBIDDEN,
             (_, true) => StatusCode::INSUFFICIENT_STORAGE,
             (false, false) => StatusCode::OK,
         })
         .collect();
     let all_or_none = if refused.iter().all(|status| *status == StatusCode::OK) {
-        let changes = changes.iter().map(|(name, value)| (name.to_text(), value.clone())).collect();
-        site.ops.set_properties(&site.caller, path, changes).await?;
+        let (times, dead): (Vec<_>, Vec<_>) = changes.iter().partition(|(name, _)| name.is(DAV, LAST_MODIFIED));
+        if let Some((mtime, path)) = times.last().and_then(|(_, value)| mtime(value)) {
+            site.ops.set_mtime(&site.caller, path, mtime).await?;
+        }
+        if !dead.is_empty() {
+            let dead = dead.into_iter().map(|(name, value)| (name.to_text(), value.clone())).collect();
+            site.ops.set_properties(&site.caller, path, dead).await?;
+        }
         StatusCode::OK
     } else {
         StatusCode::FAILED_DEPENDENCY

@@ -1,36 +1,40 @@
-//! Small documents that clients send: read whole, bounded, without anything that could grow them.
+//! Small XML documents that clients send: read whole, bounded, without anything that could grow them.
 
 use std::fmt::Write as _;
 
-use filebell_core::wire::ocs::push_xml_text;
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::ResolveResult;
 use quick_xml::reader::NsReader;
 
+use super::ocs::push_xml_text;
+
 /// Elements within elements at most.
 const DEPTH_MAX: usize = 32;
 
 /// `{namespace}local`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Name {
-    pub(super) namespace: String,
-    pub(super) local: String,
+pub struct Name {
+    /// The namespace; empty where there is none.
+    pub namespace: String,
+    /// The name in it, without a prefix.
+    pub local: String,
 }
 
 impl Name {
-    pub(super) fn is(&self, namespace: &str, local: &str) -> bool {
+    /// Whether it is this name.
+    pub fn is(&self, namespace: &str, local: &str) -> bool {
         (self.namespace.as_str(), self.local.as_str()) == (namespace, local)
     }
 
     /// The form in which it is kept.
-    pub(super) fn to_text(&self) -> String {
+    pub fn to_text(&self) -> String {
         format!("{{{}}}{}", self.namespace, self.local)
     }
 
     /// Reads what [`Self::to_text`] wrote.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (namespace, local) = text.strip_prefix('{')?.rsplit_once('}')?;
         Some(Self { namespace: namespace.to_owned(), local: local.to_owned() })
     }
@@ -38,8 +42,9 @@ impl Name {
 
 /// An element with all that is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Element {
-    pub(super) name: Name,
+pub struct Element {
+    /// Its name.
+    pub name: Name,
     attributes: Vec<(String, String)>,
     content: Vec<Content>,
 }
@@ -51,12 +56,13 @@ enum Content {
 }
 
 /// It is not XML as we read it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotXml;
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not XML, or nested deeper than {DEPTH_MAX} elements, or has a document type")]
+pub struct NotXml;
 
 impl Element {
     /// The elements directly in it.
-    pub(super) fn children(&self) -> impl Iterator<Item = &Self> {
+    pub fn children(&self) -> impl Iterator<Item = &Self> {
         self.content.iter().filter_map(|content| match content {
             Content::Element(element) => Some(element),
             Content::Text(_) => None,
@@ -64,7 +70,7 @@ impl Element {
     }
 
     /// What is in it, as XML that means the same in any element.
-    pub(super) fn inner(&self) -> String {
+    pub fn inner(&self) -> String {
         let mut out = String::new();
         self.push_content(&mut out);
         out
@@ -102,7 +108,7 @@ impl Element {
 }
 
 /// Reads a document. Document types, and with them entities of one's own, are refused.
-pub(super) fn read(bytes: &[u8]) -> Result<Element, NotXml> {
+pub fn read(bytes: &[u8]) -> Result<Element, NotXml> {
     let text = std::str::from_utf8(bytes).map_err(|_| NotXml)?;
     let mut reader = NsReader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut open: Vec<Element> = Vec::new();
@@ -163,18 +169,40 @@ fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>) -> Result<Element, No
         ResolveResult::Unbound => String::new(),
         ResolveResult::Unknown(_) => return Err(NotXml),
     };
+    if !is_name(local.as_ref()) {
+        return Err(NotXml);
+    }
     let mut attributes = Vec::new();
     for attribute in tag.attributes() {
         let attribute = attribute.map_err(|_| NotXml)?;
         let name: &str = attribute.key.as_ref();
         // Attributes with prefixes of their own are dropped, but for `xml:`, which needs no declaration.
         if !name.starts_with("xmlns") && (!name.contains(':') || name.starts_with("xml:")) {
+            if !is_name(name.strip_prefix("xml:").unwrap_or(name)) {
+                return Err(NotXml);
+            }
             let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|_| NotXml)?;
             attributes.push((name.to_owned(), value.into_owned()));
         }
     }
     let name = Name { namespace, local: local.as_ref().to_owned() };
     Ok(Element { name, attributes, content: Vec::new() })
+}
+
+/// Whether a text is a name without a prefix, an `NCName` of "Namespaces in XML". The reader takes anything up to a
+/// blank, and what we take we write again.
+fn is_name(text: &str) -> bool {
+    let begins = |char: char| {
+        matches!(char, 'A'..='Z' | 'a'..='z' | '_' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
+            | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}'
+            | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}'
+            | '\u{10000}'..='\u{effff}')
+    };
+    let goes_on = |char: char| {
+        begins(char)
+            || matches!(char, '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+    };
+    text.starts_with(begins) && text.chars().all(goes_on)
 }
 
 #[cfg(test)]
@@ -208,6 +236,13 @@ mod tests {
             "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
             "<a>&b;</a>",
             "<a xmlns:p=''><p:b/></a>",
+            "<a<b/>",
+            "<a}b/>",
+            "<a&b/>",
+            "<1a/>",
+            "<a\0/>",
+            "<a xmlns:b='c'><b:c:d/></a>",
+            "<a b<c='d'/>",
             &deep,
         ] {
             assert_eq!(read(wrong.as_bytes()), Err(NotXml), "{wrong}");
