@@ -6,6 +6,7 @@ mod address;
 mod breaker;
 mod dispatcher;
 mod egress;
+mod feed;
 mod lane;
 mod letter;
 mod opening;
@@ -15,7 +16,8 @@ mod tests;
 mod trial;
 
 pub use address::{Policy, Verdict, judge};
-pub use dispatcher::{DeliveryConfig, Dispatcher, Hints};
+pub use dispatcher::{DeliveryConfig, Dispatcher, Hints, Onlookers};
 pub use egress::{Egress, EgressError, Exchange};
+pub use feed::{Ended, Feed, Since};
 pub use letter::{Letter, Shown};
 pub use trial::{StepName, Trial, TrialStep};

@@ -62,6 +62,7 @@ impl From<OpsError> for Problem {
         match &error {
             OpsError::Credentials => Self::unauthorised(),
             OpsError::Throttled => Self::new(S::TOO_MANY_REQUESTS, "too-many-logins", text),
+            OpsError::TooManyListeners => Self::new(S::TOO_MANY_REQUESTS, "too-many-streams", text),
             OpsError::Expired => Self::new(S::UNAUTHORIZED, "token-expired", text),
             OpsError::NotGranted(_) => Self::new(S::FORBIDDEN, "not-granted", text),
             OpsError::NotFound(_) => Self::new(S::NOT_FOUND, "not-found", text),

@@ -9,9 +9,13 @@ mod deliveries;
 mod emit;
 mod fetches;
 mod files;
+mod health;
+mod history;
 mod ingestion;
 mod keys;
+mod live;
 mod observe;
+mod overview;
 mod pairing;
 mod passwords;
 mod pull;
@@ -43,11 +47,15 @@ pub use dav::Entry;
 pub use deliveries::{AttemptShown, Deliveries, Delivery, Replay, ReplayPlan, Search};
 pub use emit::Emitted;
 pub use files::{FileLife, FileSearch, Files, Life, Telling};
+pub use health::{Examine, Examining, Finding, HealthReport};
+pub use history::{Point, PointPace, Reach};
 pub use ingestion::Ingesting;
+pub use live::{Ended, Happening, Live, LiveKind, LivePosition, LiveRequest, Newest, Told};
 pub use observe::{
     FetchReport, ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport,
     SubscriptionReport, ToldReport, WhyReport,
 };
+pub use overview::{Overview, Watches};
 pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 pub use room::Usage;
@@ -70,7 +78,7 @@ pub use crate::store::{
     Account, AppPassword, Application, Attempt, Covered, FilePosition, Grant, IngestionStatus, Listed, Notification,
     NotificationState, Position, Replayed,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Pace, Store, StoreError};
 use passwords::Passwords;
 use throttle::Throttle;
 
@@ -185,6 +193,9 @@ pub enum OpsError {
     /// A token could not be signed.
     #[error("the tokens could not be signed")]
     Signing(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// As many listen as may.
+    #[error("too many listen to the stream; end one, or try again later")]
+    TooManyListeners,
     /// The application has asked as often as it may today.
     #[error("the quota of today is used up; it begins anew in {0:?}")]
     Quota(std::time::Duration),
@@ -221,6 +232,10 @@ struct Inner {
     served: OnceLock<observe::Served>,
     /// The same.
     post_form: OnceLock<PostForm>,
+    /// What had been counted when it was last written down.
+    sampled: Mutex<Pace>,
+    health: health::Health,
+    listeners: live::Listeners,
     /// The same.
     send_trial: OnceLock<SendTrial>,
     trials: tokio::sync::Semaphore,
@@ -269,6 +284,9 @@ impl Ops {
             rooms: room::Rooms::default(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
+            sampled: Mutex::default(),
+            health: health::Health::default(),
+            listeners: live::Listeners::default(),
             send_trial: OnceLock::new(),
             trials: tokio::sync::Semaphore::new(trial::TRIALS_AT_ONCE),
             noted: fetches::Noted::default(),

@@ -943,6 +943,21 @@ impl Store {
         dispatch!(self, covering(subscription, seq))
     }
 
+    /// At most `limit` of the newest events of an account, or of all, newest first.
+    pub async fn newest_events(&self, account: Option<AccountId>, limit: u32) -> Result<Vec<Event>, StoreError> {
+        dispatch!(self, newest_events(account, limit))
+    }
+
+    /// At most `limit` of the newest notifications of these subscriptions, or of all, newest first, each with its last
+    /// attempt.
+    pub async fn newest_notifications(
+        &self,
+        of: Option<Vec<SubscriptionId>>,
+        limit: u32,
+    ) -> Result<Vec<(Notification, Option<Attempt>)>, StoreError> {
+        dispatch!(self, newest_notifications(of, limit))
+    }
+
     /// Makes dead notifications pending again, due `now`; answers how many.
     pub async fn replay_dead(&self, subscription: SubscriptionId, now: TimestampMs) -> Result<u64, StoreError> {
         dispatch!(self, replay_dead(subscription, now))

@@ -37,16 +37,21 @@ pub(super) struct Link {
 }
 
 const OPERATOR_LINKS: &[(&str, &str)] = &[
+    ("/", "Overview"),
     ("/deliveries", "Deliveries"),
     ("/files", "Files"),
+    ("/live", "Live"),
     ("/subscriptions", "Subscriptions"),
     ("/applications", "Applications"),
     ("/accounts", "Accounts"),
+    ("/health", "Health"),
     ("/api", "API"),
 ];
 const ACCOUNT_LINKS: &[(&str, &str)] = &[
+    ("/", "Overview"),
     ("/deliveries", "Deliveries"),
     ("/files", "Files"),
+    ("/live", "Live"),
     ("/settings/user/file_upload_notification", "Connection"),
     ("/applications", "Applications"),
     ("/passwords", "Passwords"),
@@ -232,7 +237,9 @@ pub(super) fn told(error: &OpsError) -> (StatusCode, String) {
     let status = match error {
         OpsError::NotFound(_) => S::NOT_FOUND,
         OpsError::NotGranted(_) | OpsError::Credentials => S::FORBIDDEN,
-        OpsError::Throttled | OpsError::Quota(_) | OpsError::Busy(_) => S::TOO_MANY_REQUESTS,
+        OpsError::Throttled | OpsError::TooManyListeners | OpsError::Quota(_) | OpsError::Busy(_) => {
+            S::TOO_MANY_REQUESTS
+        }
         OpsError::Exists(_) | OpsError::Managed(_) | OpsError::Conflict(_) => S::CONFLICT,
         OpsError::Store(_)
         | OpsError::Journal(_)

@@ -4,12 +4,16 @@ mod accounts;
 mod api;
 mod applications;
 mod assets;
+mod chart;
 mod connection;
 mod deliveries;
 mod files;
 mod form;
 mod frame;
+mod health;
 mod list;
+mod live;
+mod overview;
 #[cfg(test)]
 mod receiver;
 #[cfg(test)]
@@ -35,6 +39,9 @@ use frame::Refusal;
 pub fn router(ops: &Ops) -> Router<Ops> {
     Router::new()
         .merge(assets::router())
+        .merge(health::router())
+        .merge(live::router())
+        .merge(overview::router())
         .merge(sign_in::router())
         .merge(connection::router())
         .merge(applications::router())

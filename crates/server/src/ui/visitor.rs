@@ -7,7 +7,6 @@ use filebell_core::secret::Secret;
 
 use super::frame::Refusal;
 use crate::http::browser;
-pub(super) use crate::http::browser::SESSION_COOKIE;
 use crate::ops::{AccountCaller, Caller, Ops, SignedIn};
 
 /// Somebody who is signed in.
@@ -23,7 +22,7 @@ impl Visitor {
         // A form cannot be posted again after signing in: the visitor begins anew.
         let back = (parts.method == Method::GET).then(|| parts.uri.to_string());
         let signed_out = || Refusal::SignedOut { back };
-        let Some(cookie) = browser::cookie(&parts.headers, SESSION_COOKIE) else { return Err(signed_out()) };
+        let Some(cookie) = browser::cookie(&parts.headers, browser::SESSION_COOKIE) else { return Err(signed_out()) };
         match ops.signed_in(&cookie).await? {
             Some(who) => Ok(Self { who, cookie }),
             None => Err(signed_out()),

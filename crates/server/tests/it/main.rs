@@ -15,6 +15,7 @@ mod clients;
 mod crash;
 mod hostile;
 mod house;
+mod live;
 mod observe;
 mod pages;
 mod promise;

@@ -7,6 +7,7 @@ mod emit;
 mod notifications;
 mod observe;
 pub(super) mod openapi;
+mod stream;
 mod subscriptions;
 
 use axum::Router;
@@ -25,6 +26,7 @@ pub(super) fn router() -> Router<Ops> {
         .route("/api/v1/emit", post(emit::emit))
         .route("/api/v1/scan", post(observe::scan))
         .route("/api/v1/status", get(observe::status))
+        .route("/api/v1/stream", get(stream::stream))
         .route("/api/v1/why", get(observe::why))
         .route("/api/openapi.json", get(openapi::document))
         .merge(accounts::router())

@@ -106,7 +106,7 @@ async fn every_route_is_in_the_document_and_nothing_else() {
 #[tokio::test]
 async fn what_is_really_answered_fits_the_document() {
     let scene = Scene::new().await;
-    scene.ops.serving(Roots::default());
+    scene.ops.serving(Roots::default(), crate::delivery::Feed::new(filebell_core::time::TimestampMs::ZERO));
     let_out(&scene, true, Duration::from_secs(5));
     let receiver = Receiver::new(Does::Answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")).await;
     let document = document(&scene).await;
