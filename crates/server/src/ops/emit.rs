@@ -3,6 +3,7 @@
 //! Whoever announces a file asks that it be looked at as if its writing had been seen. The root's own decider then
 //! proves that it is whole and reads it, and the journal judges: content that it has not told is told, content that it
 //! has told is not told twice. What was told and shall be sent again is a replay, not a second event.
+//! A file that a new root came with, unchanged since, is not news either.
 
 use std::time::Duration;
 

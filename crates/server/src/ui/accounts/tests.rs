@@ -76,9 +76,9 @@ async fn app_passwords_are_shown_once_and_are_their_accounts_alone() {
     let password = secret_of(&shown.text());
     assert!(password.starts_with("fbp_") && shown.header("cache-control") == "no-store");
     shown.says(&["rclone config create", "/remote.php/dav/files/alice/"]);
-    alice.get(page).await.says(&["laptop", "never"]).hides(&[&password]);
+    alice.get(page).await.says(&[">laptop<", "never"]).hides(&[&password]);
     operator.get("/accounts/alice").await.says(&["laptop"]).hides(&[&password]);
-    bob.get(page).await.hides(&["laptop"]);
+    bob.get(page).await.hides(&[">laptop<"]);
     assert_eq!(bob.submit(page, page, &[("do", "revoke"), ("name", "laptop")]).await.status, 404);
     assert!(scene.ops.login("alice", Secret::new(password.as_str()), None).await.is_ok());
     alice.get(page).await.hides(&[">never<"]);
