@@ -24,15 +24,15 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::config::{Config, WatchConfig};
-use crate::delivery::{Dispatcher, Egress, EgressError, Hints};
+use crate::delivery::{Dispatcher, Egress, EgressError, Feed, Hints, Onlookers};
 use crate::http;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
-use crate::ops::{Ops, OpsError, PostForm, SageX3Settings, generate_admin_token};
+use crate::ops::{Examine, Finding, Ops, OpsError, PostForm, SageX3Settings, SendTrial, generate_admin_token};
 use crate::seams::Seams;
 use crate::source::Roots;
 use crate::source::folder::{Folder, FolderConfig, Ignore, RootError, identify};
-use crate::store::{Account, KeyError, Store, StoreError, StoreKey};
+use crate::store::{Account, KeyError, Span, Store, StoreError, StoreKey};
 use crate::ui;
 
 /// The file that says that somebody serves this data directory.
@@ -41,6 +41,8 @@ const LOCK_FILE: &str = "lock";
 const ADMIN_TOKEN_FILE: &str = "admin-token";
 /// The file that says where the server of this data directory listens.
 const ADDRESS_FILE: &str = "address";
+/// How often everything is looked at that filebell depends on.
+const EXAMINE_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How often it is looked whether a command has changed who is who, and whether a root that failed can be watched.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -108,7 +110,7 @@ pub struct App {
 impl App {
     /// Starts everything; when it returns, requests are answered and files are being watched for.
     pub async fn start(config: Config, seams: Seams) -> Result<Self, AppError> {
-        let data_dir = config.data_dir.clone();
+        let (data_dir, examined) = (config.data_dir.clone(), config.clone());
         let lock = lock_data_dir(&data_dir)?;
         let (store, key) = open_store(&config.data_dir).await?;
         drop(key);
@@ -139,11 +141,18 @@ impl App {
         let hints = Hints { wake: Arc::new(Notify::new()), changed };
         let timeout = config.delivery.timeout;
         ops.posting(post_form(egress.clone(), timeout));
-        let dispatcher = Dispatcher::new(store.clone(), egress, seams, config.delivery, &public_url, hints, metrics);
+        ops.trying(send_trial(egress.clone(), public_url.to_string(), timeout));
+        // What the last process did not come to count belongs to its time, not to this one's.
+        sample(&ops).await;
+        let feed = Feed::new(seams.now());
+        let onlookers = Onlookers { metrics, feed: feed.clone() };
+        ops.examining(examine(examined, seams.clone()));
+        let sampling = keep_history(ops.clone(), seams.clone());
+        let dispatcher = Dispatcher::new(store.clone(), egress, seams, config.delivery, &public_url, hints, onlookers);
 
         let stop = CancellationToken::new();
         let (config, roots) = (folder_config(config.watch)?, Roots::default());
-        ops.serving(roots.clone());
+        ops.serving(roots.clone(), feed);
         let mut sources = Sources { store, journal, config, roots, running: HashMap::new() };
         sources.follow().await;
         let address_file = write_address(&data_dir, address)?;
@@ -151,6 +160,8 @@ impl App {
             tokio::spawn(http::serve(listener, http::router(ops.clone(), ui::router(&ops)), stop.clone(), timeout)),
             tokio::spawn(sources.run(change, stop.clone())),
             tokio::spawn(dispatcher.run(stop.clone())),
+            tokio::spawn(until(stop.clone(), sampling)),
+            tokio::spawn(until(stop.clone(), keep_examining(ops.clone()))),
         ];
         Ok(Self { address, ops, stop, tasks, address_file, _lock: lock })
     }
@@ -174,6 +185,7 @@ impl App {
             }
         }
         self.ops.write_fetches().await;
+        sample(&self.ops).await;
         // One that stays behind misleads nobody: without the lock there is no server.
         let _ = fs::remove_file(self.address_file);
     }
@@ -194,6 +206,49 @@ pub async fn open_ops(
     Ok(Ops::with_sagex3(store, journal, seams, public_url, None, sagex3))
 }
 
+/// Runs what has no end of its own until `stop`.
+async fn until(stop: CancellationToken, endless: impl Future<Output = ()>) {
+    let _ = stop.run_until_cancelled(endless).await;
+}
+
+/// Counts what happened whenever a minute is over.
+async fn keep_history(ops: Ops, seams: Seams) {
+    loop {
+        let minute = Span::Minute.begin(seams.now()).after(Span::Minute.length());
+        tokio::time::sleep(minute.since(seams.now())).await;
+        sample(&ops).await;
+    }
+}
+
+async fn sample(ops: &Ops) {
+    if let Err(error) = ops.sample().await {
+        // It is counted the next time.
+        tracing::error!(error = &error as &dyn std::error::Error, "what happened could not be counted");
+    }
+}
+
+async fn keep_examining(ops: Ops) {
+    loop {
+        ops.examine().await;
+        tokio::time::sleep(EXAMINE_EVERY).await;
+    }
+}
+
+/// Looks at everything as `doctor` does; on a thread of its own, for much of it is files.
+fn examine(config: Config, seams: Seams) -> Examine {
+    let config = Arc::new(config);
+    Box::new(move |ops| {
+        let (config, seams) = (config.clone(), seams.clone());
+        Box::pin(async move {
+            let runtime = tokio::runtime::Handle::current();
+            let look = move || runtime.block_on(doctor::examine_served(&config, &ops, &seams));
+            tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| {
+                vec![Finding::wrong(format!("what filebell depends on could not be looked at: {error}"), "see its log")]
+            })
+        })
+    })
+}
+
 /// Posts forms by `egress`, each within `deadline`.
 pub(crate) fn post_form(egress: Egress, deadline: Duration) -> PostForm {
     Box::new(move |to, body| {
@@ -207,6 +262,14 @@ pub(crate) fn post_form(egress: Egress, deadline: Duration) -> PostForm {
                 (_, None) => Err(exchange.detail.unwrap_or_else(|| "it did not answer".to_owned())),
             }
         })
+    })
+}
+
+/// Delivers tests by `egress`, each within `deadline`.
+pub(crate) fn send_trial(egress: Egress, public_url: String, deadline: Duration) -> SendTrial {
+    Box::new(move |subscription, letter| {
+        let (egress, public_url) = (egress.clone(), public_url.clone());
+        Box::pin(async move { egress.trial(&subscription, &letter, &public_url, deadline).await })
     })
 }
 

@@ -5,14 +5,17 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use filebell_core::endpoint::EndpointUrl;
 use filebell_core::id::{Cursor, Seq};
 use filebell_core::subscription::SubscriptionStatus;
 use filebell_core::time::TimestampMs;
+use futures_util::{StreamExt, stream};
 
 use crate::config::Config;
 use crate::delivery::{Policy, Verdict, judge};
+pub use crate::ops::Finding;
 use crate::ops::{Caller, ChangesRequest, Ops, OpsError};
 use crate::seams::Seams;
 use crate::source::folder::{Examined, examine};
@@ -24,29 +27,27 @@ const USED_TENTHS_MAX: u64 = 9;
 /// No clock that is right shows an earlier time: 2026-01-01.
 const NOW_MIN: TimestampMs = TimestampMs::from_millis(1_767_225_600_000);
 /// A clock that lags this much behind the newest event was set back.
-const LAG_MAX: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// What was found, in a sentence.
-    pub what: String,
-    /// What to do about it; `None` if all is well.
-    pub remedy: Option<String>,
-}
-
-impl Finding {
-    fn well(what: impl Into<String>) -> Self {
-        Self { what: what.into(), remedy: None }
-    }
-
-    fn wrong(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { what: what.into(), remedy: Some(remedy.into()) }
-    }
-}
+const LAG_MAX: Duration = Duration::from_secs(60);
+/// How long a host name may take to be resolved, and how many are asked for at once.
+const LOOKUP_WITHIN: Duration = Duration::from_secs(5);
+const LOOKUPS_AT_ONCE: usize = 16;
 
 /// Looks at everything, in order. Changes nothing but for probe files that are removed at once.
 pub async fn examine_all(config: &Config, seams: Seams) -> Vec<Finding> {
+    let store = match config.data_dir.join("filebell.db").exists() {
+        true => Some(known(config, seams.clone()).await),
+        false => None,
+    };
+    look_at_all(config, store, seams.now()).await
+}
+
+/// The same for a server that has its store open.
+pub(super) async fn examine_served(config: &Config, ops: &Ops, seams: &Seams) -> Vec<Finding> {
+    let store = read(ops).await.map_err(|error| with_causes(&error));
+    look_at_all(config, Some(store), seams.now()).await
+}
+
+async fn look_at_all(config: &Config, store: Option<Result<Known, String>>, now: TimestampMs) -> Vec<Finding> {
     let mut findings = vec![data_dir(&config.data_dir), disk_space(&config.data_dir)];
     let mut roots: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut endpoints: BTreeMap<String, String> = BTreeMap::new();
@@ -54,35 +55,32 @@ pub async fn examine_all(config: &Config, seams: Seams) -> Vec<Finding> {
         roots.extend(account.root.clone().map(|root| (account.name.clone(), root)));
     }
     endpoints.extend(config.subscriptions.iter().map(|one| (one.name.clone(), one.url.clone())));
-    if config.data_dir.join("filebell.db").exists() {
+    if store.is_some() {
         findings.push(key(&config.data_dir));
-        match known(config, seams.clone()).await {
-            Ok(known) => {
-                findings.push(Finding::well("the store opens"));
-                findings.push(clock(seams.now(), known.newest_at));
-                findings.extend(known.foreign.into_iter().map(|(account, what)| {
-                    let remedy =
-                        format!("mount its disk, or, while it is served: filebell scan --accept-root {account}");
-                    Finding::wrong(what, remedy)
-                }));
-                roots.extend(known.roots);
-                endpoints.extend(known.endpoints);
-            }
-            Err(why) => findings.push(Finding::wrong(
-                format!("the store cannot be used: {why}"),
-                "restore the data directory from a backup, its `secret-key` included",
-            )),
+    }
+    match store {
+        Some(Ok(known)) => {
+            findings.push(Finding::well("the store opens"));
+            findings.push(clock(now, known.newest_at));
+            findings.extend(known.foreign.into_iter().map(|(account, what)| {
+                let remedy = format!("mount its disk, or, while it is served: filebell scan --accept-root {account}");
+                Finding::wrong(what, remedy)
+            }));
+            roots.extend(known.roots);
+            endpoints.extend(known.endpoints);
         }
-    } else {
-        findings.push(clock(seams.now(), None));
+        Some(Err(why)) => findings.push(Finding::wrong(
+            format!("the store cannot be used: {why}"),
+            "restore the data directory from a backup, its `secret-key` included",
+        )),
+        None => findings.push(clock(now, None)),
     }
     for (account, root) in &roots {
         findings.extend(look_at_root(account, root));
     }
     findings.extend(limits());
-    for (subscription, url) in &endpoints {
-        findings.push(endpoint(subscription, url, &config.egress).await);
-    }
+    let looks = endpoints.iter().map(|(subscription, url)| endpoint(subscription, url, &config.egress));
+    findings.extend(stream::iter(looks).buffered(LOOKUPS_AT_ONCE).collect::<Vec<_>>().await);
     findings
 }
 
@@ -96,13 +94,14 @@ struct Known {
 }
 
 async fn known(config: &Config, seams: Seams) -> Result<Known, String> {
-    let text = |error: &dyn std::error::Error| {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-    };
-    let ops =
-        super::open_ops(&config.data_dir, None, config.sagex3.clone(), seams).await.map_err(|error| text(&error))?;
-    read(&ops).await.map_err(|error| text(&error))
+    let ops = super::open_ops(&config.data_dir, None, config.sagex3.clone(), seams).await;
+    let ops = ops.map_err(|error| with_causes(&error))?;
+    read(&ops).await.map_err(|error| with_causes(&error))
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 async fn read(ops: &Ops) -> Result<Known, OpsError> {
@@ -203,13 +202,7 @@ fn clock(now: TimestampMs, newest: Option<TimestampMs>) -> Finding {
 fn look_at_root(account: &str, root: &Path) -> Vec<Finding> {
     let named = format!("the root of account {account}, {},", root.display());
     match examine(root) {
-        Err(error) => vec![Finding::wrong(
-            format!("{named} cannot be watched"),
-            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(": "),
-        )],
+        Err(error) => vec![Finding::wrong(format!("{named} cannot be watched"), with_causes(&error))],
         Ok(Examined { blind: Some(name), .. }) => vec![Finding::well(format!(
             "{named} lies on {name}: it is polled, and a file is told when it has stood still"
         ))],
@@ -280,9 +273,13 @@ async fn endpoint(subscription: &str, url: &str, policy: &Policy) -> Finding {
     };
     let port = url.url().port_or_known_default().unwrap_or(443);
     let host = url.host().trim_matches(['[', ']']).to_owned();
-    let addresses: Vec<_> = match tokio::net::lookup_host((host.as_str(), port)).await {
-        Ok(addresses) => addresses.map(|address| address.ip()).collect(),
-        Err(error) => {
+    let lookup = tokio::time::timeout(LOOKUP_WITHIN, tokio::net::lookup_host((host.as_str(), port)));
+    let addresses: Vec<_> = match lookup.await {
+        Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
+        Err(_) => {
+            return Finding::wrong(format!("{named} cannot be resolved: no answer"), "see whether DNS works here");
+        }
+        Ok(Err(error)) => {
             return Finding::wrong(format!("{named} cannot be resolved: {error}"), "correct its host name, or DNS");
         }
     };

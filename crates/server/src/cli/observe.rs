@@ -408,35 +408,17 @@ pub(super) async fn doctor(global: &Global, out: &Output) -> anyhow::Result<()> 
 
 /// What the server says of itself.
 async fn server_findings(config: &Config) -> Vec<Finding> {
-    let well = |what: String| Finding { what, remedy: None };
-    let wrong = |what: String, remedy: &str| Finding { what, remedy: Some(remedy.to_owned()) };
     let server = match Server::find(config) {
         Ok(Some(server)) => server,
-        Ok(None) => return vec![well("no server runs on the data directory".to_owned())],
-        Err(error) => return vec![wrong(format!("{error:#}"), "run this with the server's configuration")],
+        Ok(None) => return vec![Finding::well("no server runs on the data directory")],
+        Err(error) => return vec![Finding::wrong(format!("{error:#}"), "run this with the server's configuration")],
     };
     let report: StatusReport = match server.get("/api/v1/status", &[]).await {
         Ok(report) => report,
-        Err(error) => return vec![wrong(format!("{error:#}"), "look into its log; restart it if it hangs")],
+        Err(error) => return vec![Finding::wrong(format!("{error:#}"), "look into its log; restart it if it hangs")],
     };
-    let mut findings = vec![well("the server answers".to_owned())];
-    for source in report.sources {
-        let reason = source.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let text = format!("the root of account {} is {}{reason}", source.account, source.state);
-        findings.push(match source.state.as_str() {
-            "degraded" | "unusable" => wrong(text, "do what the reason says; files there are seen late or not at all"),
-            _ => well(text),
-        });
-    }
-    for one in report.subscriptions.iter().filter(|one| one.dead > 0) {
-        let why = one.last_failure.as_deref().unwrap_or_default();
-        let text = format!("subscription {} has {} dead notifications, the last failure was {why}", one.name, one.dead);
-        findings.push(wrong(text, &format!("mend the endpoint, then: filebell replay {}", one.name)));
-    }
-    for (one, at) in report.subscriptions.iter().filter_map(|one| Some((one, one.unfetched_at.as_ref()?))) {
-        let text = format!("subscription {} was told but never fetched, and was last rung at {at}", one.name);
-        findings.push(wrong(text, "see whether its receiver works; whatever it fetches next covers all of it"));
-    }
+    let mut findings = vec![Finding::well("the server answers")];
+    findings.extend(report.findings());
     findings
 }
 

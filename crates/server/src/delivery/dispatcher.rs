@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::egress::{Egress, Exchange};
+use super::feed::Feed;
 use super::lane::{Job, Lane};
 use super::{letter, settler};
 use crate::metrics::Metrics;
@@ -87,6 +88,15 @@ pub struct Hints {
     pub changed: watch::Receiver<u64>,
 }
 
+/// Who is told how sending goes.
+#[derive(Clone)]
+pub struct Onlookers {
+    /// The counters.
+    pub metrics: Metrics,
+    /// The attempts that ended last.
+    pub feed: Feed,
+}
+
 /// Sends what subscriptions are owed.
 pub struct Dispatcher {
     shared: Arc<Shared>,
@@ -102,14 +112,14 @@ impl Dispatcher {
         config: DeliveryConfig,
         public_url: &Url,
         hints: Hints,
-        metrics: Metrics,
+        onlookers: Onlookers,
     ) -> Self {
         let shared = Shared {
             in_flight: Semaphore::new(config.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             store,
             egress,
             seams,
-            metrics,
+            onlookers,
             config,
             public_url: public_url.to_string(),
             room: Notify::new(),
@@ -179,7 +189,7 @@ async fn changed(receiver: &mut watch::Receiver<u64>) {
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) seams: Seams,
-    pub(super) metrics: Metrics,
+    pub(super) onlookers: Onlookers,
     /// Set when nothing new is to be begun.
     pub(super) stop: CancellationToken,
     egress: Egress,
@@ -509,9 +519,9 @@ impl Worker {
         if step == Step::Disable {
             shared.with_directory(|directory| directory.gone.insert(subscription.id));
         }
-        shared.metrics.attempted(subscription.protocol.kind(), exchange.outcome, exchange.took);
+        shared.onlookers.metrics.attempted(subscription.protocol.kind(), exchange.outcome, exchange.took);
         if step == Step::Delivered && claimed.rung.is_none() {
-            shared.metrics.delivered(subscription.protocol.kind(), now.since(claimed.oldest_at));
+            shared.onlookers.metrics.delivered(subscription.protocol.kind(), now.since(claimed.oldest_at));
         }
         report(&claimed, subscription, step, &exchange, noted.first_failure);
         let Exchange { status, detail, took, timing, answer, .. } = exchange;

@@ -48,7 +48,7 @@ pub struct Shown {
 
 impl Letter {
     /// A new body.
-    fn body(&self, subscription: &Subscription, public_url: &str) -> Vec<u8> {
+    pub(super) fn body(&self, subscription: &Subscription, public_url: &str) -> Vec<u8> {
         match &subscription.protocol {
             Protocol::Nextcloud { connection_id } => {
                 nextcloud::body(connection_id, subscription.min_interval, self.since)

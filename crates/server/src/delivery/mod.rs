@@ -6,14 +6,18 @@ mod address;
 mod breaker;
 mod dispatcher;
 mod egress;
+mod feed;
 mod lane;
 mod letter;
 mod opening;
 mod settler;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use address::{Policy, Verdict, judge};
-pub use dispatcher::{DeliveryConfig, Dispatcher, Hints};
+pub use dispatcher::{DeliveryConfig, Dispatcher, Hints, Onlookers};
 pub use egress::{Egress, EgressError, Exchange};
+pub use feed::{Ended, Feed, Since};
 pub use letter::{Letter, Shown};
+pub use trial::{StepName, Trial, TrialStep};

@@ -40,7 +40,7 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
         Err(error) if is_about_a_row(&error) => {
             for one in &batch {
                 if let Err(error) = write(shared, std::slice::from_ref(one)).await {
-                    shared.metrics.unwritten(1);
+                    shared.onlookers.metrics.unwritten(1);
                     tracing::error!(
                         error = &error as &dyn Error,
                         notification.id = %one.claimed.notification,
@@ -50,7 +50,7 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
             }
         }
         Err(error) => {
-            shared.metrics.unwritten(batch.len());
+            shared.onlookers.metrics.unwritten(batch.len());
             tracing::error!(
                 error = &error as &dyn Error,
                 attempts = batch.len(),
@@ -75,6 +75,7 @@ async fn write(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> 
         let error = match shared.store.settle(batch.to_vec(), shared.seams.now(), shared.seams.fresh_ids()).await {
             Ok(held) => {
                 shared.set_store_fails(false);
+                shared.onlookers.feed.push(batch.iter().zip(&held).filter(|(_, held)| **held).map(|(one, _)| one));
                 for (one, held) in batch.iter().zip(held) {
                     let message = if held { "settled" } else { "settled by somebody else" };
                     tracing::debug!(notification.id = %one.claimed.notification, message);
@@ -83,7 +84,7 @@ async fn write(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> 
             }
             Err(error) => error,
         };
-        shared.metrics.commit_failed(Commit::Attempts);
+        shared.onlookers.metrics.commit_failed(Commit::Attempts);
         if is_about_a_row(&error) {
             return Err(error);
         }

@@ -282,7 +282,7 @@ impl House {
             self.config.clone(),
             &public_url,
             hints,
-            Metrics::new(),
+            Onlookers { metrics: Metrics::new(), feed: Feed::new(TimestampMs::ZERO) },
         );
         let stop = CancellationToken::new();
         self.running = Some((tokio::spawn(dispatcher.run(stop.clone())), stop));

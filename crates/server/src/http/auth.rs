@@ -7,7 +7,9 @@ use axum::http::{Extensions, HeaderMap};
 use filebell_core::secret::Secret;
 use headers::authorization::{Authorization, Basic, Bearer};
 use headers::{Header, HeaderMapExt};
+use tokio_util::sync::CancellationToken;
 
+use super::browser;
 use crate::ops::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError};
 
 /// What the header holds.
@@ -40,6 +42,15 @@ pub(super) fn given(headers: &HeaderMap) -> Given {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
+/// The connection a request came by, for answers that have no end of their own; `serve` puts it on every request.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    /// The server stops.
+    pub(super) stopping: CancellationToken,
+    /// Cuts the connection.
+    pub(super) cut: CancellationToken,
+}
+
 /// The account whose name and password these are.
 pub(super) async fn login(
     ops: &Ops,
@@ -57,6 +68,16 @@ pub(super) async fn caller(ops: &Ops, request: &Parts) -> Result<Caller, OpsErro
         Given::Token(token) => ops.bearer(&token).await,
         Given::Nothing | Given::Unreadable => Err(OpsError::Credentials),
     }
+}
+
+/// The same, or whoever is signed in to the pages. Only for what changes nothing: another site can have a browser ask.
+pub(super) async fn caller_or_session(ops: &Ops, request: &Parts) -> Result<Caller, OpsError> {
+    if let Given::Nothing = given(&request.headers)
+        && let Some(cookie) = browser::cookie(&request.headers, browser::SESSION_COOKIE)
+    {
+        return ops.signed_in(&cookie).await?.map(Caller::from).ok_or(OpsError::Credentials);
+    }
+    caller(ops, request).await
 }
 
 /// The application that asks, by its access token.

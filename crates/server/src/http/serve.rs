@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use super::auth::Peer;
+use super::auth::{Line, Peer};
 
 /// Open connections at most; the next one waits to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -53,9 +53,10 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             }
         };
         let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
-        let service = TowerToHyperService::new(WithPeer { router: router.clone(), peer });
+        let (stopping, cut) = (stop.clone(), CancellationToken::new());
+        let line = Line { stopping: stopping.clone(), cut: cut.clone() };
+        let service = TowerToHyperService::new(WithPeer { router: router.clone(), peer, line });
         let (builder, watcher) = (builder.clone(), graceful.watcher());
-        let stopping = stop.clone();
         tasks.spawn(async move {
             let _permit = permit;
             // The builder reads the first bytes to tell HTTP versions apart, and no timer of its own covers that.
@@ -65,7 +66,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             }
             let stream = Lingering { stream, stop: stopping, closing: None };
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            if let Err(error) = watcher.watch(connection).await {
+            if let Some(Err(error)) = cut.run_until_cancelled(watcher.watch(connection)).await {
                 tracing::debug!(error, "a connection broke");
             }
         });
@@ -81,11 +82,12 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     }
 }
 
-/// Tells every request of a connection who is at its other end.
+/// Tells every request of a connection who is at its other end, and what it came by.
 #[derive(Clone)]
 struct WithPeer {
     router: Router,
     peer: Option<Peer>,
+    line: Line,
 }
 
 impl<B> Service<Request<B>> for WithPeer
@@ -104,6 +106,7 @@ where
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
+        request.extensions_mut().insert(self.line.clone());
         self.router.call(request)
     }
 }

@@ -6,11 +6,16 @@ mod admin;
 mod applications;
 mod dav;
 mod deliveries;
+mod emit;
 mod fetches;
 mod files;
+mod health;
+mod history;
 mod ingestion;
 mod keys;
+mod live;
 mod observe;
+mod overview;
 mod pairing;
 mod passwords;
 mod pull;
@@ -21,6 +26,7 @@ mod settings;
 mod signed;
 mod throttle;
 mod tokens;
+mod trial;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,25 +40,34 @@ use filebell_core::secret::Secret;
 use url::Url;
 
 pub use admin::{
-    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, check_name,
-    generate_admin_token, generate_key,
+    AccountChange, AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionChange,
+    SubscriptionRequest, check_name, generate_admin_token, generate_key,
 };
 pub use dav::Entry;
 pub use deliveries::{AttemptShown, Deliveries, Delivery, Replay, ReplayPlan, Search};
+pub use emit::Emitted;
 pub use files::{FileLife, FileSearch, Files, Life, Telling};
+pub use health::{Examine, Examining, Finding, HealthReport};
+pub use history::{Point, PointPace, Reach};
 pub use ingestion::Ingesting;
+pub use live::{Ended, Happening, Live, LiveKind, LivePosition, LiveRequest, Newest, Told};
 pub use observe::{
     FetchReport, ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport,
     SubscriptionReport, ToldReport, WhyReport,
 };
+pub use overview::{Overview, Watches};
 pub use pairing::{Answer, Asked, Consent, FolderChoice, PostForm};
 pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 pub use room::Usage;
 pub use sagex3::{Download, SageX3Settings};
 pub use sessions::{SESSION_LIFE, SignedIn};
+pub use settings::Connections;
 pub use signed::Signed;
 pub use tokens::{AskError, Introspection, Issued, TokenPair};
+pub use trial::SendTrial;
 
+/// What came of a test delivery.
+pub use crate::delivery::{StepName, Trial, TrialStep};
 pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
@@ -63,7 +78,7 @@ pub use crate::store::{
     Account, AppPassword, Application, Attempt, Covered, FilePosition, Grant, IngestionStatus, Listed, Notification,
     NotificationState, Position, Replayed,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Pace, Store, StoreError};
 use passwords::Passwords;
 use throttle::Throttle;
 
@@ -123,6 +138,12 @@ pub enum OpsError {
     /// An object is declared in the configuration file.
     #[error("{0} is declared in the configuration file; change it there")]
     Managed(String),
+    /// It cannot be done to this object; says why, and what to do in its place.
+    #[error("{0}")]
+    Conflict(String),
+    /// Too many do the same just now.
+    #[error("{0} are under way; try again in a moment")]
+    Busy(&'static str),
     /// A root cannot be used.
     #[error("the root {root} {why}")]
     Root {
@@ -172,6 +193,9 @@ pub enum OpsError {
     /// A token could not be signed.
     #[error("the tokens could not be signed")]
     Signing(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// As many listen as may.
+    #[error("too many listen to the stream; end one, or try again later")]
+    TooManyListeners,
     /// The application has asked as often as it may today.
     #[error("the quota of today is used up; it begins anew in {0:?}")]
     Quota(std::time::Duration),
@@ -208,6 +232,13 @@ struct Inner {
     served: OnceLock<observe::Served>,
     /// The same.
     post_form: OnceLock<PostForm>,
+    /// What had been counted when it was last written down.
+    sampled: Mutex<Pace>,
+    health: health::Health,
+    listeners: live::Listeners,
+    /// The same.
+    send_trial: OnceLock<SendTrial>,
+    trials: tokio::sync::Semaphore,
     noted: fetches::Noted,
     /// Only where no server runs: what it would leave out.
     ignore: OnceLock<Ignore>,
@@ -253,6 +284,11 @@ impl Ops {
             rooms: room::Rooms::default(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
+            sampled: Mutex::default(),
+            health: health::Health::default(),
+            listeners: live::Listeners::default(),
+            send_trial: OnceLock::new(),
+            trials: tokio::sync::Semaphore::new(trial::TRIALS_AT_ONCE),
             noted: fetches::Noted::default(),
             ignore: OnceLock::new(),
         }))

@@ -8,12 +8,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use filebell_core::event::{Event, EventKind};
+use filebell_core::id::AccountId;
 use filebell_core::path::FilePath;
 use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
 use serde::{Deserialize, Serialize};
 
 use super::{Caller, Ops, OpsError};
+use crate::delivery::Feed;
 use crate::metrics::Gauges;
 use crate::source::folder::{Ignore, Lies, RootState, RootStatus, View, Waiting, foreign_root, identify};
 use crate::source::{Roots, Watched, writers};
@@ -29,8 +31,26 @@ const WATCHES_ALLOWED: &str = "/proc/sys/fs/inotify/max_user_watches";
 
 /// What a serving filebell knows besides its store.
 pub(super) struct Served {
-    roots: Roots,
+    pub(super) roots: Roots,
+    feed: Feed,
     since: TimestampMs,
+}
+
+impl Served {
+    /// When it started.
+    pub(super) fn since(&self) -> TimestampMs {
+        self.since
+    }
+
+    /// The attempts that ended last.
+    pub(super) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+}
+
+/// How many watches the user may have, if the system says so.
+pub(super) fn watches_allowed() -> Option<u64> {
+    std::fs::read_to_string(WATCHES_ALLOWED).ok().and_then(|text| text.trim().parse().ok())
 }
 
 /// How everything stands.
@@ -222,10 +242,10 @@ pub struct SentReport {
 }
 
 impl Ops {
-    /// From now on `roots` are asked about the sources: this is a serving filebell.
-    pub fn serving(&self, roots: Roots) {
+    /// From now on `roots` are asked about the sources, and `feed` for ended attempts: this is a serving filebell.
+    pub fn serving(&self, roots: Roots, feed: Feed) {
         // A second call changes nothing; there is one app to call it.
-        let _ = self.0.served.set(Served { roots, since: self.0.seams.now() });
+        let _ = self.0.served.set(Served { roots, feed, since: self.0.seams.now() });
     }
 
     /// Where no server runs: what it would leave out, by the patterns of its configuration.
@@ -238,9 +258,16 @@ impl Ops {
     /// How everything stands.
     pub async fn status(&self, caller: &Caller) -> Result<StatusReport, OpsError> {
         self.operator(caller)?;
+        self.status_of(None).await
+    }
+
+    /// How everything of one account, or of all, stands.
+    pub(super) async fn status_of(&self, account: Option<AccountId>) -> Result<StatusReport, OpsError> {
         let standings = self.0.store.standings().await?;
-        let accounts = self.accounts().await?;
-        let subscriptions = self.subscriptions().await?;
+        let mut accounts = self.accounts().await?;
+        let mut subscriptions = self.subscriptions().await?;
+        accounts.retain(|one| account.is_none_or(|wanted| wanted == one.id));
+        subscriptions.retain(|one| account.is_none_or(|wanted| wanted == one.account));
         let reports = subscriptions.iter().filter_map(|one| {
             let standing = standings.iter().find(|standing| standing.subscription == one.id)?;
             Some(subscription_report(one, standing))
@@ -312,7 +339,7 @@ impl Ops {
     pub async fn metrics(&self, open_metrics: bool) -> Result<String, OpsError> {
         let now = self.0.seams.now();
         let mut gauges = Gauges {
-            watches_allowed: std::fs::read_to_string(WATCHES_ALLOWED).ok().and_then(|text| text.trim().parse().ok()),
+            watches_allowed: watches_allowed(),
             uptime: self.0.served.get().map_or(Duration::ZERO, |served| now.since(served.since)),
             ..Gauges::default()
         };
@@ -623,7 +650,7 @@ fn told(event: &ToldReport) -> String {
     format!("{kind}: event {seq} of {recorded_at}, {fetched}")
 }
 
-fn settling(waiting: Waiting, writers: &[String]) -> String {
+pub(super) fn settling(waiting: Waiting, writers: &[String]) -> String {
     if !writers.is_empty() {
         return format!("it is being written by {}, and told when that is done", writers.join(", "));
     }

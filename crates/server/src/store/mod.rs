@@ -185,6 +185,8 @@ pub struct Grant {
     pub folders: Vec<String>,
     /// What it may do, such as `api.dataDelivery`.
     pub scopes: Vec<String>,
+    /// Since when it holds.
+    pub granted_at: TimestampMs,
 }
 
 /// A subscription to be written; matched by name.
@@ -716,6 +718,11 @@ impl Store {
         dispatch!(self, acknowledge_recent(account, newest))
     }
 
+    /// Up to when the consumer of a Nextcloud subscription was shown everything.
+    pub async fn shown_until(&self, subscription: SubscriptionId) -> Result<TimestampSecs, StoreError> {
+        dispatch!(self, shown_until(subscription))
+    }
+
     /// The size of all files of an account, and how much it may be. Costs the same however many there are.
     pub async fn usage(&self, account: AccountId) -> Result<(u64, Option<u64>), StoreError> {
         dispatch!(self, usage(account))
@@ -934,6 +941,21 @@ impl Store {
     /// The notification by which a subscription is told of an event, if it is.
     pub async fn covering(&self, subscription: SubscriptionId, seq: Seq) -> Result<Option<Notification>, StoreError> {
         dispatch!(self, covering(subscription, seq))
+    }
+
+    /// At most `limit` of the newest events of an account, or of all, newest first.
+    pub async fn newest_events(&self, account: Option<AccountId>, limit: u32) -> Result<Vec<Event>, StoreError> {
+        dispatch!(self, newest_events(account, limit))
+    }
+
+    /// At most `limit` of the newest notifications of these subscriptions, or of all, newest first, each with its last
+    /// attempt.
+    pub async fn newest_notifications(
+        &self,
+        of: Option<Vec<SubscriptionId>>,
+        limit: u32,
+    ) -> Result<Vec<(Notification, Option<Attempt>)>, StoreError> {
+        dispatch!(self, newest_notifications(of, limit))
     }
 
     /// Makes dead notifications pending again, due `now`; answers how many.

@@ -1039,6 +1039,49 @@ async fn a_paused_subscription_is_not_rung() {
 }
 
 #[tokio::test]
+async fn what_happened_is_counted_once_where_it_belongs() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    let hour = 3600;
+    let of = |counts: &[(TimestampMs, Counts)]| -> Vec<(i64, u64, u64, u64)> {
+        let row = |(at, one): &(TimestampMs, Counts)| {
+            (at.as_millis() / 60_000, one.arrivals, one.delivered, one.dead + one.pace.failed)
+        };
+        counts.iter().map(row).collect()
+    };
+    bench.store.count_history(Pace::default(), at(hour)).await.unwrap();
+    bench.arrive(hour + 5, "/a").await;
+    bench.arrive(hour + 61, "/b").await;
+    let uncounted = bench.store.uncounted(Some(bench.account)).await.unwrap();
+    assert_eq!((uncounted.arrivals, uncounted.delivered), (2, 0));
+    assert_eq!(bench.store.uncounted(None).await.unwrap().arrivals, 2);
+    let claimed = bench.claim(hour + 62, subscription).await;
+    assert!(bench.settle(hour + 63, &claimed[0], Step::Delivered).await);
+    assert!(bench.settle(hour + 63, &claimed[1], Step::Dead).await);
+    let pace = Pace { failed: 1, took: vec![0, 1] };
+    bench.store.count_history(pace.clone(), at(hour + 120)).await.unwrap();
+    // Nothing new: nothing is counted twice.
+    bench.store.count_history(Pace::default(), at(hour + 180)).await.unwrap();
+    assert_eq!(bench.store.uncounted(None).await.unwrap(), Counts::default());
+    let bench = bench.reopened().await;
+    let minutes = bench.store.history(None, Span::Minute, at(0)).await.unwrap();
+    assert_eq!(of(&minutes), [(60, 1, 1, 2), (61, 1, 0, 0)], "events by their own time, the rest by the last call's");
+    assert_eq!(minutes[0].1.pace, pace);
+    let own = bench.store.history(Some(bench.account), Span::Minute, at(hour + 60)).await.unwrap();
+    assert_eq!(of(&own), [(61, 1, 0, 0)], "an account has no failures, and none from before was asked for");
+    bench.store.count_history(pace, at(hour + 240)).await.unwrap();
+    let days = bench.store.history(None, Span::Day, at(0)).await.unwrap();
+    assert_eq!((of(&days), &days[0].1.pace.took), (vec![(0, 2, 1, 3)], &vec![0, 2]));
+    // What is older than is kept goes, the finest first.
+    bench.store.count_history(Pace::default(), at(4 * hour)).await.unwrap();
+    assert!(bench.store.history(None, Span::Minute, at(0)).await.unwrap().is_empty());
+    assert_eq!(bench.store.history(None, Span::Quarter, at(0)).await.unwrap().len(), 1);
+    bench.store.remove_account(bench.account).await.unwrap();
+    assert!(bench.store.history(Some(bench.account), Span::Day, at(0)).await.unwrap().is_empty());
+    assert_eq!(bench.store.history(None, Span::Day, at(0)).await.unwrap().len(), 1, "the server's own stays");
+}
+
+#[tokio::test]
 async fn what_was_answered_500_is_told_until_it_is_fetched_or_given_up() {
     let bench = Bench::new().await;
     let subscription = bench.coalescing().await;

@@ -1,14 +1,27 @@
 //! The pages: rendered here from what ops answers, usable without script; script only adds what is live.
 
+mod accounts;
+mod api;
+mod applications;
 mod assets;
+mod chart;
+mod connection;
 mod deliveries;
 mod files;
 mod form;
 mod frame;
+mod health;
+mod list;
+mod live;
+mod overview;
+#[cfg(test)]
+mod receiver;
 #[cfg(test)]
 mod scene;
 mod sign_in;
+mod subscriptions;
 mod text;
+mod trial;
 mod visitor;
 
 use axum::Router;
@@ -26,7 +39,15 @@ use frame::Refusal;
 pub fn router(ops: &Ops) -> Router<Ops> {
     Router::new()
         .merge(assets::router())
+        .merge(health::router())
+        .merge(live::router())
+        .merge(overview::router())
         .merge(sign_in::router())
+        .merge(connection::router())
+        .merge(applications::router())
+        .merge(subscriptions::router())
+        .merge(accounts::router())
+        .merge(api::router())
         .merge(deliveries::router())
         .merge(files::router())
         .fallback(nothing_here)

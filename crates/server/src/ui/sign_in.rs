@@ -10,8 +10,8 @@ use filebell_core::secret::Secret;
 
 use super::form::{Fields, Posted};
 use super::frame::{Frame, Refusal, address, page_with, see, set_session, told};
-use super::visitor::SESSION_COOKIE;
-use crate::http::{Peer, Query, browser};
+use crate::http::browser::{self, SESSION_COOKIE};
+use crate::http::{Peer, Query};
 use crate::ops::{Ops, OpsError, SESSION_LIFE};
 
 /// The browser's cookie before it has signed in: it proves that the form is ours.

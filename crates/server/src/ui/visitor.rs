@@ -9,9 +9,6 @@ use super::frame::Refusal;
 use crate::http::browser;
 use crate::ops::{AccountCaller, Caller, Ops, SignedIn};
 
-/// The cookie that holds a session.
-pub(super) const SESSION_COOKIE: &str = "filebell-session";
-
 /// Somebody who is signed in.
 #[derive(Clone)]
 pub(super) struct Visitor {
@@ -25,7 +22,7 @@ impl Visitor {
         // A form cannot be posted again after signing in: the visitor begins anew.
         let back = (parts.method == Method::GET).then(|| parts.uri.to_string());
         let signed_out = || Refusal::SignedOut { back };
-        let Some(cookie) = browser::cookie(&parts.headers, SESSION_COOKIE) else { return Err(signed_out()) };
+        let Some(cookie) = browser::cookie(&parts.headers, browser::SESSION_COOKIE) else { return Err(signed_out()) };
         match ops.signed_in(&cookie).await? {
             Some(who) => Ok(Self { who, cookie }),
             None => Err(signed_out()),

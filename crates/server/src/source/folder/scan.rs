@@ -13,7 +13,6 @@ use filebell_core::event::StoredFile;
 use filebell_core::path::FilePath;
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use rustix::process::setpriority_process;
 use tokio::task::JoinHandle;
 
 use super::dir::Dir;
@@ -39,8 +38,6 @@ const BASELINE_ROWS_PRESSED: usize = 512;
 const NAMES_AT_ONCE: u32 = 256;
 /// And so long at most, so that it comes to its end whatever happens meanwhile.
 const GIVE_WAY_MAX: Duration = Duration::from_millis(20);
-/// How much the walk leaves the processor to others, setpriority(2).
-const NICE: i32 = 10;
 /// The shortest time between two walks of what is polled.
 const POLL_MIN: Duration = Duration::from_secs(1);
 /// A polled tree is walked at most one part in so many (and one) of the time.
@@ -126,8 +123,6 @@ impl Bell {
 
 /// Scans when asked, and in its time, until all stops.
 pub(super) fn run(shared: &Arc<Shared>) {
-    // Of this thread alone. A walk that is in nobody's way loses nothing.
-    let _ = setpriority_process(None, NICE);
     let now = Instant::now();
     let mut timetable = Timetable {
         rescan: now + shared.config.rescan,

@@ -1,13 +1,14 @@
 //! How things stand, for whoever asks: nothing here counts rows.
 
 use filebell_core::event::Event;
-use filebell_core::id::{AccountId, FileId, Seq, SubscriptionId};
+use filebell_core::id::{AccountId, FileId, NotificationId, Seq, SubscriptionId};
 use filebell_core::path::FilePath;
 use filebell_core::time::TimestampMs;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::{Notification, Standing, StoreError};
+use super::super::{Attempt, Notification, Standing, StoreError};
 use super::SqliteStore;
+use super::owed::{ATTEMPT_COLUMNS, attempt};
 use super::rows::{EVENT_COLUMNS, NOTIFICATION_COLUMNS, event, notification, unsigned};
 
 /// A file that is gone has no row; its name is looked for in so many of the account's newest events.
@@ -80,6 +81,51 @@ impl SqliteStore {
         .await
     }
 
+    pub(in crate::store) async fn newest_events(
+        &self,
+        account: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.read(move |connection, _| {
+            let which = if account.is_some() { "account = ?1" } else { "?1 IS NULL" };
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {EVENT_COLUMNS} FROM event WHERE {which} ORDER BY seq DESC LIMIT ?2"
+            ))?;
+            let of = params![account.map(AccountId::get), limit];
+            select.query_map(of, |row| Ok(event(row)))?.map(|row| row?).collect()
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn newest_notifications(
+        &self,
+        of: Option<Vec<SubscriptionId>>,
+        limit: u32,
+    ) -> Result<Vec<(Notification, Option<Attempt>)>, StoreError> {
+        self.read(move |connection, _| {
+            let mut newest = match of {
+                None => {
+                    // By their ids, which are made in the order of time.
+                    let mut select = connection.prepare_cached(&format!(
+                        "SELECT {NOTIFICATION_COLUMNS} FROM notification ORDER BY id DESC LIMIT ?1"
+                    ))?;
+                    select.query_map([limit], |row| Ok(notification(row)))?.map(|row| row?).collect::<Result<_, _>>()?
+                }
+                Some(of) => newest_of(connection, &of, limit)?,
+            };
+            newest.sort_unstable_by_key(|one| std::cmp::Reverse(one.id));
+            newest.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            newest
+                .into_iter()
+                .map(|one| {
+                    let attempt = last_attempt(connection, one.id)?;
+                    Ok((one, attempt))
+                })
+                .collect()
+        })
+        .await
+    }
+
     pub(in crate::store) async fn covering(
         &self,
         subscription: SubscriptionId,
@@ -99,4 +145,25 @@ impl SqliteStore {
         })
         .await
     }
+}
+
+fn newest_of(connection: &Connection, of: &[SubscriptionId], limit: u32) -> Result<Vec<Notification>, StoreError> {
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT {NOTIFICATION_COLUMNS} FROM notification WHERE subscription = ?1 ORDER BY last_seq DESC LIMIT ?2"
+    ))?;
+    let mut newest = Vec::new();
+    for subscription in of {
+        for row in select.query_map(params![subscription.get(), limit], |row| Ok(notification(row)))? {
+            newest.push(row??);
+        }
+    }
+    Ok(newest)
+}
+
+fn last_attempt(connection: &Connection, id: NotificationId) -> Result<Option<Attempt>, StoreError> {
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE notification = ?1 ORDER BY number DESC LIMIT 1"
+    ))?;
+    let attempt = select.query_row([id.uuid().as_bytes()], |row| attempt(row, 0));
+    Ok(attempt.optional()?)
 }
