@@ -42,7 +42,7 @@ pub(crate) fn measure(dir: &Path, large_mib: usize, small_files: usize) -> Resul
     let theirs = uploads(&other.address, "", large_mib, small_files)?;
     drop(other);
     let floor = bare(&dir.join("bare"), large_mib, small_files)?;
-    let mut say = |what: String, unit: &str, at: fn(&Figures) -> f64, bare: Option<f64>| {
+    let say = |what: String, unit: &str, at: fn(&Figures) -> f64, bare: Option<f64>| {
         let (own, rclone) = (at(&ours), at(&theirs));
         if let Some(bare) = bare {
             row(&format!("(h) {what}, {unit}; bare writes, synced"), &text(own), &text(bare), Some(own / bare));

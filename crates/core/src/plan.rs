@@ -132,11 +132,12 @@ impl Ledger {
                 Change::Postpone(owed)
             }
             // What a dead notification covered is still untold: the next one, whenever it comes, covers it too.
-            Settled::Dead if self.newest == last => Change::None,
+            Settled::Dead if self.newest == last.max(self.told) => Change::None,
             Settled::Dead => self.owe(min_interval, now, next_id),
             Settled::Delivered => {
-                self.told = last;
-                if self.newest == last { Change::None } else { self.owe(min_interval, now, next_id) }
+                // One that is told again may be older than what has been told.
+                self.told = self.told.max(last);
+                if self.newest == self.told { Change::None } else { self.owe(min_interval, now, next_id) }
             }
         }
     }
@@ -198,6 +199,18 @@ mod tests {
         assert_eq!(ledger.settle(first.last, Settled::Dead, INTERVAL, at(0), id(2)), Change::None);
         let Change::Create(next) = ledger.note(Seq::new(5), 1, INTERVAL, at(100), id(3)) else { panic!() };
         assert_eq!((next.after, next.count()), (Mark::START, 2));
+    }
+
+    #[test]
+    fn what_is_told_again_makes_nothing_untold() {
+        let told = Mark { seq: Seq::new(9), ordinal: 9 };
+        let old = Mark { seq: Seq::new(2), ordinal: 2 };
+        for outcome in [Settled::Delivered, Settled::Dead] {
+            let again = Owed { id: id(1), after: Mark::START, last: old, due_at: at(0), sealed: true };
+            let mut ledger = Ledger { newest: told, told, last_sent_at: None, outstanding: Some(again) };
+            assert_eq!(ledger.settle(old, outcome, INTERVAL, at(1), id(2)), Change::None);
+            assert_eq!(ledger.told, told);
+        }
     }
 
     #[test]

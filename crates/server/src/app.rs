@@ -28,7 +28,7 @@ use crate::delivery::{Dispatcher, Egress, EgressError, Hints};
 use crate::http;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
-use crate::ops::{Ops, OpsError, PostForm, SageX3Settings, generate_admin_token};
+use crate::ops::{Ops, OpsError, PostForm, SageX3Settings, SendTrial, generate_admin_token};
 use crate::seams::Seams;
 use crate::source::Roots;
 use crate::source::folder::{Folder, FolderConfig, Ignore, RootError, identify};
@@ -139,6 +139,7 @@ impl App {
         let hints = Hints { wake: Arc::new(Notify::new()), changed };
         let timeout = config.delivery.timeout;
         ops.posting(post_form(egress.clone(), timeout));
+        ops.trying(send_trial(egress.clone(), public_url.to_string(), timeout));
         let dispatcher = Dispatcher::new(store.clone(), egress, seams, config.delivery, &public_url, hints, metrics);
 
         let stop = CancellationToken::new();
@@ -207,6 +208,14 @@ pub(crate) fn post_form(egress: Egress, deadline: Duration) -> PostForm {
                 (_, None) => Err(exchange.detail.unwrap_or_else(|| "it did not answer".to_owned())),
             }
         })
+    })
+}
+
+/// Delivers tests by `egress`, each within `deadline`.
+pub(crate) fn send_trial(egress: Egress, public_url: String, deadline: Duration) -> SendTrial {
+    Box::new(move |subscription, letter| {
+        let (egress, public_url) = (egress.clone(), public_url.clone());
+        Box::pin(async move { egress.trial(&subscription, &letter, &public_url, deadline).await })
     })
 }
 

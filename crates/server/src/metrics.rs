@@ -343,7 +343,7 @@ impl Gauges {
             ("uptime", "Since filebell started", self.uptime),
         ];
         for (name, help, duration) in durations {
-            let gauge = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+            let gauge = Gauge::<f64, AtomicU64>::default();
             gauge.set(duration.as_secs_f64());
             registry.register_with_unit(name, help, Unit::Seconds, gauge);
         }

@@ -10,7 +10,7 @@ use filebell::app::open_ops;
 use filebell::config::{SCOPE_DEFAULT, parse_duration, parse_size, size_text};
 use filebell::ops::{
     Account, AccountRequest, Application, ApplicationRequest, Caller, GrantRequest, Ops, OpsError, ProtocolRequest,
-    SubscriptionRequest,
+    Replay, SubscriptionRequest,
 };
 use filebell::seams::Seams;
 use filebell_core::filter::FilterText;
@@ -845,14 +845,30 @@ pub(super) async fn token(args: TokenArgs, global: &Global, out: &Output) -> any
 
 #[derive(Args)]
 pub(super) struct ReplayArgs {
-    /// The subscription's name
+    /// One notification, by its id; also one that was delivered
+    #[arg(value_name = "NOTIFICATION-ID", required_unless_present = "subscription", conflicts_with = "subscription")]
+    notification: Option<String>,
+    /// All dead ones of a subscription, by its name
     #[arg(long, value_name = "NAME")]
-    subscription: String,
+    subscription: Option<String>,
 }
 
 pub(super) async fn replay(args: ReplayArgs, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let count = open(global, false).await?.replay_dead(&args.subscription).await?;
-    let json = serde_json::json!({ "subscription": args.subscription, "replayed": count });
+    let ops = open(global, false).await?;
+    let Some(subscription) = args.subscription else {
+        let id = args.notification.unwrap_or_default().parse()?;
+        let why = match ops.replay(&Caller::Operator, id).await? {
+            Replay::Due => {
+                return out.result(&serde_json::json!({ "id": id.to_string(), "replayed": 1 }), || {
+                    format!("{id} is due again")
+                });
+            }
+            why => why,
+        };
+        anyhow::bail!("{id} was not changed: {why}");
+    };
+    let count = ops.replay_dead(&subscription).await?;
+    let json = serde_json::json!({ "subscription": subscription, "replayed": count });
     out.result(&json, || match count {
         1 => "1 dead notification is due again".to_owned(),
         count => format!("{count} dead notifications are due again"),

@@ -98,7 +98,7 @@ enum Command {
     Keys(admin::KeysCommand),
     /// Make an access and a refresh token for what an account granted an application
     Token(admin::TokenArgs),
-    /// Send the dead notifications of a subscription again
+    /// Send a notification again, or the dead ones of a subscription
     Replay(admin::ReplayArgs),
     /// Show how everything stands: sources, subscriptions, what is owed
     Status,

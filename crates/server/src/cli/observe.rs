@@ -439,3 +439,35 @@ async fn server_findings(config: &Config) -> Vec<Finding> {
     }
     findings
 }
+
+#[cfg(test)]
+mod tests {
+    use filebell::ops::ScanReport;
+
+    use super::*;
+
+    fn source(running: bool, files: u64, expected: Option<u64>) -> SourceReport {
+        SourceReport {
+            account: String::new(),
+            root: String::new(),
+            state: String::new(),
+            reason: None,
+            dirty: 0,
+            watches: 0,
+            scan: ScanReport { running, files, expected, ..ScanReport::default() },
+            last_scan_at: None,
+            last_probe_at: None,
+        }
+    }
+
+    #[test]
+    fn a_bar_is_shown_where_the_end_is_known() {
+        let bar = |sources: &[SourceReport]| bar(sources).unwrap_or_default();
+        assert_eq!(bar(&[source(true, 50, Some(100))]), "[###############               ] 50 %, ");
+        assert_eq!(bar(&[source(true, 5, Some(10)), source(false, 900, Some(900))]), bar(&[source(true, 5, Some(10))]));
+        assert_eq!(bar(&[source(true, 20, Some(10))]), format!("[{}] 100 %, ", "#".repeat(30)));
+        for unknown in [source(true, 50, None), source(false, 50, Some(50)), source(true, 0, Some(0))] {
+            assert_eq!(bar(&[unknown]), "");
+        }
+    }
+}

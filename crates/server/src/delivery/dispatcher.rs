@@ -494,7 +494,7 @@ impl Worker {
             "sending"
         );
         let body = letter::body(&claimed, subscription, &shared.public_url);
-        let (print, exchange) = match letter::sign(body.clone(), &claimed, subscription, started_at) {
+        let (print, exchange) = match letter::sign(body.clone(), claimed.notification, subscription, started_at) {
             Ok(request) => {
                 let print = letter::print(&subscription.endpoint, &request);
                 (Some(print), shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await)

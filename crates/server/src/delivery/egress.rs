@@ -26,8 +26,9 @@ use http::header::{
 use http::{HeaderMap, Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
@@ -37,6 +38,7 @@ use url::Url;
 
 use super::address::{Policy, Verdict, judge};
 use super::opening::{Opened, Opening, Timed, timing};
+use super::trial::{Notes, StepName};
 use crate::seams::Seams;
 use crate::store::Timing;
 
@@ -57,7 +59,8 @@ const HEADERS_KEPT: [HeaderName; 6] =
     [CONTENT_TYPE, SERVER, VIA, RETRY_AFTER, WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")];
 /// so much each.
 const HEADER_BYTES_KEPT_MAX: usize = 200;
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("filebell/", env!("CARGO_PKG_VERSION")));
+const AGENT_TEXT: &str = concat!("filebell/", env!("CARGO_PKG_VERSION"));
+const AGENT: HeaderValue = HeaderValue::from_static(AGENT_TEXT);
 
 /// Why a connection was not made.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +144,8 @@ impl Exchange {
 #[derive(Clone)]
 pub struct Egress {
     client: Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>,
+    policy: Arc<Policy>,
+    tls: Arc<ClientConfig>,
     seams: Seams,
 }
 
@@ -159,19 +164,15 @@ impl Egress {
                 builder.with_root_certificates(RootCertStore::empty())
             }
         };
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(builder.with_no_client_auth())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(Connector { policy: Arc::new(policy) });
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .http1_title_case_headers(true)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(Timed(connector));
-        Ok(Self { client, seams })
+        Ok(Self::with_tls(policy, seams, builder.with_no_client_auth()))
+    }
+
+    /// With these certificates.
+    pub(super) fn with_tls(policy: Policy, seams: Seams, tls: ClientConfig) -> Self {
+        let (policy, tls) = (Arc::new(policy), Arc::new(tls));
+        let connector = Connector { policy: policy.clone(), notes: None };
+        let client = client(Timed(HttpsConnector::from((connector, tls.clone()))));
+        Self { client, policy, tls, seams }
     }
 
     /// Posts a request and waits for the answer, until `deadline` at most: resolution, connection, TLS, head and body
@@ -179,16 +180,33 @@ impl Egress {
     ///
     /// The head decides. The body is read so that the connection can be used again, and for a person to read.
     pub async fn post(&self, endpoint: &EndpointUrl, request: SignedRequest, deadline: Duration) -> Exchange {
+        self.post_by(&self.client, endpoint, request, deadline).await
+    }
+
+    /// The same by another client.
+    pub(super) async fn post_by<C: Connect + Clone + Send + Sync + 'static>(
+        &self,
+        client: &Client<C, Full<Bytes>>,
+        endpoint: &EndpointUrl,
+        request: SignedRequest,
+        deadline: Duration,
+    ) -> Exchange {
         let began = Instant::now();
         let exchange = match to_http(endpoint, request) {
             Err(error) => Exchange::unanswered(error.to_string(), Duration::ZERO),
-            Ok(request) => self.exchange(endpoint, request, began, deadline).await,
+            Ok(request) => self.exchange(client, endpoint, request, began, deadline).await,
         };
         Exchange { took: began.elapsed(), ..exchange }
     }
 
-    async fn exchange(
+    /// A connector that notes how a connection is made.
+    pub(super) fn noting(&self, notes: Notes) -> HttpsConnector<Connector> {
+        HttpsConnector::from((Connector { policy: self.policy.clone(), notes: Some(notes) }, self.tls.clone()))
+    }
+
+    async fn exchange<C: Connect + Clone + Send + Sync + 'static>(
         &self,
+        client: &Client<C, Full<Bytes>>,
         endpoint: &EndpointUrl,
         request: Request<Full<Bytes>>,
         began: Instant,
@@ -196,7 +214,7 @@ impl Egress {
     ) -> Exchange {
         // A deadline too far to be named is a day away.
         let until = began.checked_add(deadline).unwrap_or(began + Duration::from_secs(86_400));
-        let response = match timeout_at(until, self.client.request(request)).await {
+        let response = match timeout_at(until, client.request(request)).await {
             Err(_) => {
                 let detail = format!("no answer within {} ms", deadline.as_millis());
                 return Exchange::unanswered(detail, deadline);
@@ -222,6 +240,17 @@ impl Egress {
     }
 }
 
+/// A client that posts as all of ours do.
+pub(super) fn client<C: Connect + Clone>(connector: C) -> Client<C, Full<Bytes>> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_MAX)
+        .http1_title_case_headers(true)
+        .http1_max_buf_size(HEAD_BYTES_MAX)
+        .build(connector)
+}
+
 fn to_http(endpoint: &EndpointUrl, request: SignedRequest) -> Result<Request<Full<Bytes>>, http::Error> {
     let mut posted = Request::post(endpoint.url().as_str()).body(Full::new(Bytes::from(request.body)))?;
     let headers = posted.headers_mut();
@@ -230,6 +259,31 @@ fn to_http(endpoint: &EndpointUrl, request: SignedRequest) -> Result<Request<Ful
         headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::try_from(value)?);
     }
     Ok(posted)
+}
+
+/// The request line and the headers as they go over the wire, but for what a query carries.
+pub(super) fn head(endpoint: &EndpointUrl, request: &SignedRequest) -> String {
+    let url = endpoint.url();
+    let names: Vec<String> = url.query_pairs().map(|(name, _)| format!("{name}=***")).collect();
+    let query = if names.is_empty() { String::new() } else { format!("?{}", names.join("&")) };
+    let host = url.host_str().unwrap_or_default();
+    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let mut head = format!("POST {}{query} HTTP/1.1\n", url.path());
+    let agent = ("user-agent", AGENT_TEXT);
+    let length = request.body.len().to_string();
+    let signed = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    for (name, value) in [agent].into_iter().chain(signed).chain([("host", &*host), ("content-length", &*length)]) {
+        head.extend([&*title_case(name), ": ", value, "\n"]);
+    }
+    head
+}
+
+/// As header names are written on HTTP/1.1.
+fn title_case(name: &str) -> String {
+    let mut first = true;
+    let mut title =
+        |c: char| if std::mem::replace(&mut first, c == '-') { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+    name.chars().map(&mut title).collect()
 }
 
 /// Reads an answer to its end if that comes soon enough, else hangs up; answers its beginning.
@@ -292,7 +346,7 @@ fn readable(bytes: &[u8]) -> Option<String> {
 }
 
 /// Why there was no answer: our own words if we have some, else what the layers below say.
-fn reason(error: &(dyn Error + 'static)) -> String {
+pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
     let mut chain = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
@@ -307,8 +361,10 @@ fn reason(error: &(dyn Error + 'static)) -> String {
 
 /// Makes the connections, below TLS.
 #[derive(Clone)]
-struct Connector {
+pub(super) struct Connector {
     policy: Arc<Policy>,
+    /// Where each step is noted, while somebody looks on.
+    notes: Option<Notes>,
 }
 
 impl Service<Uri> for Connector {
@@ -321,33 +377,47 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let policy = self.policy.clone();
+        let Self { policy, notes } = self.clone();
         Box::pin(async move {
+            let note = |step, began, result: Result<String, &EgressError>| {
+                if let Some(notes) = &notes {
+                    notes.note(step, began, result);
+                }
+            };
             let began = Instant::now();
-            let addresses = addresses(&uri, &policy).await?;
-            let resolved_at = Instant::now();
-            let stream = connect(&uri, addresses).await?;
-            Ok(Opened::new(stream, Opening::new(began, resolved_at)))
+            let resolved = resolve(&uri).await;
+            note(StepName::Resolve, began, resolved.as_deref().map(listed));
+            let (addresses, resolved_at) = (resolved?, Instant::now());
+            let allowed = addresses.iter().try_for_each(|address| check(&uri, address.ip(), &policy));
+            note(StepName::Policy, resolved_at, allowed.as_ref().map(|()| allowed_how(&addresses, &policy)));
+            allowed?;
+            let connected = connect(&uri, addresses).await;
+            note(StepName::Connect, resolved_at, connected.as_ref().map(|(_, address)| address.to_string()));
+            Ok(Opened::new(connected?.0, Opening::new(began, resolved_at)))
         })
     }
 }
 
-/// What a host resolves to, if the policy allows all of it.
-async fn addresses(uri: &Uri, policy: &Policy) -> Result<Vec<SocketAddr>, EgressError> {
-    let host = host(uri);
-    let tls = uri.scheme_str() == Some("https");
+/// What a host resolves to.
+async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, EgressError> {
+    let (host, tls) = (host(uri), uri.scheme_str() == Some("https"));
     let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
     let resolved = tokio::net::lookup_host((host, port)).await;
-    let addresses: Vec<_> =
-        resolved.map_err(|why| EgressError::Resolve { host: host.to_owned(), why: Some(why) })?.collect();
-    for address in &addresses {
-        check(host, address.ip(), tls, policy)?;
-    }
-    Ok(addresses)
+    Ok(resolved.map_err(|why| EgressError::Resolve { host: host.to_owned(), why: Some(why) })?.collect())
 }
 
-fn check(host: &str, address: IpAddr, tls: bool, policy: &Policy) -> Result<(), EgressError> {
-    let host = host.to_owned();
+fn listed(addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    addresses.join(", ")
+}
+
+fn allowed_how(addresses: &[SocketAddr], policy: &Policy) -> String {
+    let exempt = addresses.iter().any(|address| judge(address.ip(), policy) == Verdict::Allowed);
+    if exempt { "allowed by egress.allow_networks" } else { "public" }.to_owned()
+}
+
+fn check(uri: &Uri, address: IpAddr, policy: &Policy) -> Result<(), EgressError> {
+    let (host, tls) = (host(uri).to_owned(), uri.scheme_str() == Some("https"));
     match judge(address, policy) {
         Verdict::Allowed => Ok(()),
         Verdict::Public if tls || policy.allow_http => Ok(()),
@@ -356,14 +426,14 @@ fn check(host: &str, address: IpAddr, tls: bool, policy: &Policy) -> Result<(), 
     }
 }
 
-async fn connect(uri: &Uri, addresses: Vec<SocketAddr>) -> Result<TcpStream, EgressError> {
+async fn connect(uri: &Uri, addresses: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), EgressError> {
     let mut failed = EgressError::Resolve { host: host(uri).to_owned(), why: None };
     for address in addresses {
         match timeout(CONNECT_MAX, TcpStream::connect(address)).await.unwrap_or_else(|late| Err(late.into())) {
             Ok(stream) => {
                 // A small loss of speed where the system refuses it.
                 let _ = stream.set_nodelay(true);
-                return Ok(stream);
+                return Ok((stream, address));
             }
             Err(why) => failed = EgressError::Connect { address, why },
         }

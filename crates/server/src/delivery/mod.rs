@@ -12,7 +12,10 @@ mod opening;
 mod settler;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use address::{Policy, Verdict, judge};
 pub use dispatcher::{DeliveryConfig, Dispatcher, Hints};
 pub use egress::{Egress, EgressError, Exchange};
+pub use letter::{Letter, Shown};
+pub use trial::{StepName, Trial, TrialStep};

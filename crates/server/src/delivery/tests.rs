@@ -922,3 +922,90 @@ async fn an_attempt_keeps_what_it_waited_for_and_what_was_answered() {
     let exchange = post(&egress, &unanswered.url(), Duration::from_millis(50)).await;
     assert_eq!((exchange.timing, exchange.answer), (Timing::default(), vec![]));
 }
+
+#[tokio::test]
+async fn a_request_is_built_again_exactly_as_it_was_sent() {
+    let house = House::new().await;
+    let receiver = Receiver::answering([status(503), status(204)]).await;
+    let url = format!("{}?token=hunter2", receiver.url());
+    let each = house.subscribe("each", &url).await;
+    let rings =
+        house.subscribe_as("rings", &url, NewProtocol::Nextcloud("cloud:test2".into()), COMMON_KEY, secs(10)).await;
+    house.arrive(1).await;
+    receiver.has_received(2).await;
+    house.attempted(each, 1).await;
+    house.attempted(rings, 1).await;
+    house.pass(secs(20));
+    house.delivered(each).await;
+    house.delivered(rings).await;
+    let all = house.store.subscriptions().await.unwrap();
+    let mut sent: Vec<_> = receiver.received();
+    for id in [each, rings] {
+        let subscription = all.iter().find(|one| one.id == id).unwrap();
+        let Notification { id, after, last, created_at, .. } = house.newest(id).await;
+        let letter = Letter { notification: id, after, last, created_at, since: TimestampSecs::from_secs(0) };
+        for attempt in house.store.attempts(id).await.unwrap() {
+            let shown = letter.shown(None, subscription, "https://files.example.org/", attempt.started_at).unwrap();
+            assert_eq!(Some(shown.print), attempt.print, "{}", subscription.name);
+            let head = shown.head.replace("token=***", "token=hunter2").trim_end().replace('\n', "\r\n");
+            let at = sent.iter().position(|one| *one == Received { head: head.clone(), body: shown.body.clone() });
+            sent.remove(at.unwrap_or_else(|| panic!("{head}\nwas not received: {sent:?}")));
+        }
+        let mut moved = subscription.clone();
+        moved.key =
+            Secret::new(if subscription.name == "each" { "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0" } else { "4f4f" });
+        let other = letter.shown(None, &moved, "https://files.example.org/", created_at).unwrap();
+        assert!(house.store.attempts(id).await.unwrap().iter().all(|one| one.print != Some(other.print)));
+    }
+    assert_eq!(sent, [], "everything received was shown");
+}
+
+/// Answers one request after another over TLS, each after a while, on a thread of its own.
+fn tls_receiver(connections: usize, exchanges: usize, after: Duration) -> SocketAddr {
+    let certificate = include_bytes!("tests/receiver.cert.der").as_slice().into();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(include_bytes!("tests/receiver.key.der").as_slice()).into();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for _ in 0..connections {
+            let (tcp, _) = listener.accept().unwrap();
+            // The handshake begins late.
+            std::thread::sleep(after);
+            let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config.clone()).unwrap(), tcp);
+            for _ in 0..exchanges {
+                let mut read = Vec::new();
+                while !read.ends_with(b"{}") {
+                    let mut buffer = [0; 1024];
+                    let count = stream.read(&mut buffer).unwrap();
+                    read.extend(&buffer[..count]);
+                }
+                std::thread::sleep(after);
+                stream.write_all(b"HTTP/1.1 204 X\r\n\r\n").unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn the_handshake_is_timed_apart_and_only_where_there_was_one() {
+    let after = Duration::from_millis(40);
+    let address = tls_receiver(1, 2, after);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(include_bytes!("tests/receiver.cert.der").as_slice().into()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let egress = Egress::with_tls(loopback(), Seams::real(), tls.with_root_certificates(roots).with_no_client_auth());
+    let url = format!("https://{address}/");
+    let first = post(&egress, &url, secs(5)).await;
+    assert_eq!(first.outcome, Outcome::Accepted, "{:?}", first.detail);
+    let (handshake, first_byte) = (first.timing.tls.unwrap(), first.timing.first_byte.unwrap());
+    assert!(handshake >= after && first_byte >= handshake + after, "{:?}", first.timing);
+    let second = post(&egress, &url, secs(5)).await;
+    assert_eq!((second.timing.tls, second.timing.connect), (None, None));
+    assert!(second.timing.first_byte.unwrap() >= after);
+}

@@ -5,6 +5,9 @@ use axum::response::Response;
 use filebell_core::secret::Secret;
 use url::Url;
 
+/// The cookie that holds a session of the pages.
+pub(crate) const SESSION_COOKIE: &str = "filebell-session";
+
 /// The value of a cookie, if it is not empty.
 pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<Secret> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());

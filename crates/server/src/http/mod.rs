@@ -16,6 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::ops::Ops;
 pub(crate) use auth::Peer;
+pub(crate) use native::openapi::openapi;
 pub(crate) use problem::{Problem, log_failure};
 pub(crate) use query::Query;
 pub use serve::serve;

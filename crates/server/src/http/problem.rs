@@ -67,6 +67,8 @@ impl From<OpsError> for Problem {
             OpsError::NotFound(_) => Self::new(S::NOT_FOUND, "not-found", text),
             OpsError::Exists(_) => Self::new(S::CONFLICT, "exists", text),
             OpsError::Managed(_) => Self::new(S::CONFLICT, "managed", text),
+            OpsError::Conflict(_) => Self::new(S::CONFLICT, "conflict", text),
+            OpsError::Busy(_) => Self::new(S::TOO_MANY_REQUESTS, "busy", text),
             OpsError::Name(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-name", text),
             OpsError::Root { .. } => Self::new(S::UNPROCESSABLE_ENTITY, "bad-root", text),
             OpsError::Endpoint(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-endpoint", text),

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use filebell_core::endpoint::EndpointUrl;
 use filebell_core::filter::{Filter, FilterText};
 use filebell_core::secret::Secret;
-use filebell_core::subscription::{ProtocolKind, SignatureEncoding, Subscription, SubscriptionStatus};
+use filebell_core::subscription::{Protocol, ProtocolKind, SignatureEncoding, Subscription, SubscriptionStatus};
 use filebell_core::wire::nextcloud;
 use filebell_core::wire::standard::StandardKey;
 use sha2::{Digest, Sha256};
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{Ops, OpsError, passwords};
 use crate::store::{
     Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification,
+    connection_name,
 };
 
 /// The longest name of an account, application or subscription, in bytes.
@@ -109,7 +110,72 @@ pub enum ProtocolRequest {
     Standard,
 }
 
+/// What is to be changed of an account; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct AccountChange {
+    /// Its password.
+    pub password: Option<Secret>,
+    /// The directory its files lie in, or none at all.
+    pub root: Option<Option<PathBuf>>,
+    /// Sage X3 customer URL.
+    pub customer_url: Option<String>,
+    /// Sage X3 customer id.
+    pub customer_id: Option<String>,
+    /// Sage X3 customer code.
+    pub customer_code: Option<String>,
+    /// How many bytes it may hold, or as many as it likes.
+    pub quota_bytes: Option<Option<u64>>,
+}
+
+/// What is to be changed of a subscription; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct SubscriptionChange {
+    /// Where it is told.
+    pub url: Option<String>,
+    /// The connection id of the Nextcloud protocol.
+    pub connection_id: Option<String>,
+    /// What it is signed with.
+    pub key: Option<Secret>,
+    /// The least time between two sends.
+    pub min_interval: Option<Duration>,
+    /// Which events.
+    pub filter: Option<FilterText>,
+}
+
 impl Ops {
+    /// Adds an account; its name must be free.
+    pub async fn add_account(&self, request: AccountRequest) -> Result<Account, OpsError> {
+        match self.account(&request.name).await {
+            Ok(_) => Err(OpsError::Exists(format!("an account `{}`", request.name))),
+            Err(OpsError::NotFound(_)) => self.write_account(request).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Changes an account. With a new root, what was known of the files in the old one is forgotten.
+    pub async fn change_account(&self, name: &str, change: AccountChange) -> Result<Account, OpsError> {
+        let account = self.account(name).await?;
+        if account.managed {
+            return Err(OpsError::Managed(format!("account `{name}`")));
+        }
+        let request = AccountRequest {
+            name: account.name,
+            password: change.password,
+            root: change.root.unwrap_or(account.root),
+            customer_url: change.customer_url.unwrap_or(account.customer_url),
+            customer_id: change.customer_id.unwrap_or(account.customer_id),
+            customer_code: change.customer_code.unwrap_or(account.customer_code),
+            quota_bytes: None,
+            managed: false,
+        };
+        let mut written = self.write_account(request).await?;
+        if let Some(quota) = change.quota_bytes {
+            self.set_quota(name, quota).await?;
+            written.quota_bytes = quota;
+        }
+        Ok(written)
+    }
+
     /// Writes an account, matched by name.
     pub async fn write_account(&self, request: AccountRequest) -> Result<Account, OpsError> {
         check_name(&request.name)?;
@@ -163,6 +229,18 @@ impl Ops {
             return Err(OpsError::Managed(format!("account `{name}`")));
         }
         Ok(self.0.store.remove_account(account.id).await?)
+    }
+
+    /// Adds an application; its name must be free. Answers it with its client secret.
+    pub async fn add_application(
+        &self,
+        request: ApplicationRequest,
+    ) -> Result<(Application, Option<Secret>), OpsError> {
+        match self.application(&request.name).await {
+            Ok(_) => Err(OpsError::Exists(format!("an application `{}`", request.name))),
+            Err(OpsError::NotFound(_)) => self.write_application(request).await,
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes an application, matched by name. Answers it with its client secret, if one was made or given.
@@ -232,6 +310,69 @@ impl Ops {
         Ok(self.0.store.grants().await?)
     }
 
+    /// Adds a subscription; its name must be free. Answers it with its key.
+    pub async fn add_subscription(&self, request: SubscriptionRequest) -> Result<Subscription, OpsError> {
+        match self.subscription(&request.name).await {
+            Ok(_) => Err(OpsError::Exists(format!("a subscription `{}`", request.name))),
+            Err(OpsError::NotFound(_)) => self.write_subscription(request).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Changes a subscription that the operator added.
+    pub async fn change_subscription(&self, name: &str, change: SubscriptionChange) -> Result<Subscription, OpsError> {
+        let known = self.operators_subscription(name).await?;
+        let protocol = match (known.protocol, change.connection_id) {
+            (Protocol::Nextcloud { connection_id }, given) => {
+                ProtocolRequest::Nextcloud { connection_id: given.unwrap_or(connection_id) }
+            }
+            (_, None) => ProtocolRequest::Standard,
+            (_, Some(_)) => return Err(OpsError::Conflict(format!("subscription `{name}` has no connection id"))),
+        };
+        let request = SubscriptionRequest {
+            name: known.name,
+            account: known.account_name,
+            protocol,
+            url: change.url.unwrap_or_else(|| known.endpoint.to_string()),
+            key: Some(change.key.unwrap_or(known.key)),
+            min_interval: change.min_interval.unwrap_or(known.min_interval),
+            filter: change.filter.unwrap_or_else(|| known.filter.text().clone()),
+            managed: false,
+        };
+        self.write_subscription(request).await
+    }
+
+    /// Gives a subscription a fresh key, shown once. It signs from here on, also what was sent before and is repeated.
+    pub async fn rotate_subscription_key(&self, name: &str) -> Result<Secret, OpsError> {
+        let key = generate_key(self.operators_subscription(name).await?.protocol.kind())?;
+        self.change_subscription(name, SubscriptionChange { key: Some(key.clone()), ..SubscriptionChange::default() })
+            .await?;
+        Ok(key)
+    }
+
+    /// A subscription that is the operator's to change.
+    async fn operators_subscription(&self, name: &str) -> Result<Subscription, OpsError> {
+        let subscription = self.subscription(name).await?;
+        self.why_fixed(&subscription).map_or(Ok(subscription), Err)
+    }
+
+    /// Why the operator cannot change a subscription, if that is so.
+    pub fn why_fixed(&self, subscription: &Subscription) -> Option<OpsError> {
+        let name = &subscription.name;
+        if subscription.managed {
+            return Some(OpsError::Managed(format!("subscription `{name}`")));
+        }
+        if subscription.protocol.kind() == ProtocolKind::SageX3 {
+            let why = format!("subscription `{name}` follows its application and grant; change those");
+            return Some(OpsError::Conflict(why));
+        }
+        (*name == connection_name(&subscription.account_name)).then(|| {
+            OpsError::Conflict(format!(
+                "subscription `{name}` is the account's own connection; only the account changes it"
+            ))
+        })
+    }
+
     /// Writes a subscription, matched by name. Answers it with its key.
     pub async fn write_subscription(&self, request: SubscriptionRequest) -> Result<Subscription, OpsError> {
         check_name(&request.name)?;
@@ -295,6 +436,9 @@ impl Ops {
         let subscription = self.subscription(name).await?;
         if subscription.managed {
             return Err(OpsError::Managed(format!("subscription `{name}`")));
+        }
+        if subscription.protocol.kind() == ProtocolKind::SageX3 {
+            return Err(OpsError::Conflict(format!("subscription `{name}` comes from a grant; take that back")));
         }
         Ok(self.0.store.remove_subscription(subscription.id).await?)
     }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use filebell_core::secret::Secret;
+use filebell_core::subscription::SignatureEncoding;
 
 use super::admin::{hash, random_text};
-use super::{Caller, GrantRequest, Ops, OpsError};
+use super::{ApplicationRequest, Caller, GrantRequest, Ops, OpsError};
 use crate::store::{Application, Grant};
 
 impl Ops {
@@ -16,6 +17,27 @@ impl Ops {
         let until = self.0.seams.now().after(overlap);
         self.0.store.rotate_application_secret(application.id, hash(secret.clone()).await?, until).await?;
         Ok(secret)
+    }
+
+    /// Changes where an application is told and where a pairing may return to. Its id and secret stay.
+    pub async fn change_application(
+        &self,
+        name: &str,
+        redirect_urls: Vec<String>,
+        notification_url: Option<String>,
+        signature_encoding: SignatureEncoding,
+    ) -> Result<Application, OpsError> {
+        let application = self.unmanaged_application(name).await?;
+        let request = ApplicationRequest {
+            name: application.name,
+            client_id: Some(application.client_id),
+            client_secret: None,
+            redirect_urls,
+            notification_url,
+            signature_encoding,
+            managed: false,
+        };
+        Ok(self.write_application(request).await?.0)
     }
 
     /// Disables an application, or enables it again: while it is disabled it gets no token, none of its tokens

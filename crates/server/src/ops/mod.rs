@@ -5,7 +5,10 @@
 mod admin;
 mod applications;
 mod dav;
+mod deliveries;
+mod emit;
 mod fetches;
+mod files;
 mod ingestion;
 mod keys;
 mod observe;
@@ -19,6 +22,7 @@ mod settings;
 mod signed;
 mod throttle;
 mod tokens;
+mod trial;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -32,10 +36,13 @@ use filebell_core::secret::Secret;
 use url::Url;
 
 pub use admin::{
-    AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionRequest, check_name,
-    generate_admin_token, generate_key,
+    AccountChange, AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionChange,
+    SubscriptionRequest, check_name, generate_admin_token, generate_key,
 };
 pub use dav::Entry;
+pub use deliveries::{AttemptShown, Deliveries, Delivery, Replay, ReplayPlan, Search};
+pub use emit::Emitted;
+pub use files::{FileLife, FileSearch, Files, Life, Telling};
 pub use ingestion::Ingesting;
 pub use observe::{
     FetchReport, ScanAnswer, ScanReport, SentReport, ServerReport, SourceReport, StatusReport, StoreReport,
@@ -46,16 +53,23 @@ pub use pull::{ChangesRequest, FolderPage, NotificationDetail, OpenFile};
 pub use room::Usage;
 pub use sagex3::{Download, SageX3Settings};
 pub use sessions::{SESSION_LIFE, SignedIn};
+pub use settings::Connections;
 pub use signed::Signed;
 pub use tokens::{AskError, Introspection, Issued, TokenPair};
+pub use trial::SendTrial;
 
+/// What came of a test delivery.
+pub use crate::delivery::{StepName, Trial, TrialStep};
 pub use crate::source::upload::{Checksum, Mtime, Placed, Upload, UploadError};
 
 use crate::journal::{Journal, JournalError};
 use crate::seams::Seams;
 use crate::source::folder::Ignore;
 /// What the doors show of the store; its verbs stay behind this room.
-pub use crate::store::{Account, AppPassword, Application, Grant, IngestionStatus};
+pub use crate::store::{
+    Account, AppPassword, Application, Attempt, Covered, FilePosition, Grant, IngestionStatus, Listed, Notification,
+    NotificationState, Position, Replayed,
+};
 use crate::store::{Store, StoreError};
 use passwords::Passwords;
 use throttle::Throttle;
@@ -116,6 +130,12 @@ pub enum OpsError {
     /// An object is declared in the configuration file.
     #[error("{0} is declared in the configuration file; change it there")]
     Managed(String),
+    /// It cannot be done to this object; says why, and what to do in its place.
+    #[error("{0}")]
+    Conflict(String),
+    /// Too many do the same just now.
+    #[error("{0} are under way; try again in a moment")]
+    Busy(&'static str),
     /// A root cannot be used.
     #[error("the root {root} {why}")]
     Root {
@@ -201,6 +221,9 @@ struct Inner {
     served: OnceLock<observe::Served>,
     /// The same.
     post_form: OnceLock<PostForm>,
+    /// The same.
+    send_trial: OnceLock<SendTrial>,
+    trials: tokio::sync::Semaphore,
     noted: fetches::Noted,
     /// Only where no server runs: what it would leave out.
     ignore: OnceLock<Ignore>,
@@ -246,6 +269,8 @@ impl Ops {
             rooms: room::Rooms::default(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
+            send_trial: OnceLock::new(),
+            trials: tokio::sync::Semaphore::new(trial::TRIALS_AT_ONCE),
             noted: fetches::Noted::default(),
             ignore: OnceLock::new(),
         }))

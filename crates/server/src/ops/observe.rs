@@ -29,7 +29,7 @@ const WATCHES_ALLOWED: &str = "/proc/sys/fs/inotify/max_user_watches";
 
 /// What a serving filebell knows besides its store.
 pub(super) struct Served {
-    roots: Roots,
+    pub(super) roots: Roots,
     since: TimestampMs,
 }
 
@@ -488,7 +488,7 @@ impl Ops {
         })
     }
 
-    async fn fetches_of_event(&self, event: &Event) -> Result<Vec<FetchReport>, OpsError> {
+    pub(super) async fn fetches_of_event(&self, event: &Event) -> Result<Vec<FetchReport>, OpsError> {
         let fetches = self.0.store.fetches_of(event.clone()).await?;
         let report = |fetch: Fetched| FetchReport {
             seq: event.seq.get(),
@@ -623,7 +623,7 @@ fn told(event: &ToldReport) -> String {
     format!("{kind}: event {seq} of {recorded_at}, {fetched}")
 }
 
-fn settling(waiting: Waiting, writers: &[String]) -> String {
+pub(super) fn settling(waiting: Waiting, writers: &[String]) -> String {
     if !writers.is_empty() {
         return format!("it is being written by {}, and told when that is done", writers.join(", "));
     }

@@ -3,6 +3,7 @@
 use filebell_core::endpoint::EndpointUrl;
 use filebell_core::filter::FilterText;
 use filebell_core::secret::Secret;
+use filebell_core::subscription::{ProtocolKind, Subscription};
 use filebell_core::wire::nextcloud::settings::Settings;
 
 use super::admin::{random_text, token_hash};
@@ -12,11 +13,31 @@ use crate::store::{Account, AppPassword, NewProtocol, NewSubscription, connectio
 /// What every app password begins with: so that no other password is looked for among them.
 pub(super) const APP_PASSWORD_PREFIX: &str = "fbp_";
 
+/// How an account's receivers are told by the Nextcloud protocol.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    /// What the account has posted.
+    pub settings: Option<Settings>,
+    /// What came of it, if it names somebody to tell.
+    pub own: Option<Subscription>,
+    /// What the operator set up.
+    pub others: Vec<Subscription>,
+}
+
 impl Ops {
     /// What the account has posted; `None` before that.
     pub async fn connection(&self, caller: &AccountCaller) -> Result<Option<Settings>, OpsError> {
         let text = self.0.store.connection(caller.account.id).await?;
         Ok(text.and_then(|text| Settings::from_json(text.expose())))
+    }
+
+    /// How the account's receivers are told by the Nextcloud protocol.
+    pub async fn connections(&self, caller: &AccountCaller) -> Result<Connections, OpsError> {
+        let (settings, own_name) = (self.connection(caller).await?, connection_name(&caller.account.name));
+        let mut others = self.subscriptions().await?;
+        others.retain(|one| one.account == caller.account.id && one.protocol.kind() == ProtocolKind::Nextcloud);
+        let at = others.iter().position(|one| one.name == own_name);
+        Ok(Connections { settings, own: at.map(|at| others.remove(at)), others })
     }
 
     /// Keeps what the account posted. If it names somebody to tell, they are told from now on.

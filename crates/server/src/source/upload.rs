@@ -182,9 +182,13 @@ impl Upload {
 
     /// The end: checks, syncs, names and records the file. Only when this answers is there a file at all.
     pub async fn commit(mut self, size: Option<u64>, mtime: Option<Mtime>) -> Result<Placed, UploadError> {
-        self.pass_on().await?;
-        let work = self.work().await?;
-        let (present, replaced) = blocking_task(move || work.place(size, mtime)).await?;
+        let mut work = self.work().await?;
+        let rest = std::mem::take(&mut self.gathered);
+        let placed = blocking_task(move || {
+            rest.iter().try_for_each(|piece| work.write(piece)).map_err(UploadError::File)?;
+            work.place(size, mtime)
+        });
+        let (present, replaced) = placed.await?;
         let version = present.version;
         let arrival = Arrival {
             account: self.target.account,

@@ -4,7 +4,9 @@
 //! every engine; `suite.rs` is the contract that each engine passes.
 
 mod crypt;
+mod deliveries;
 pub mod fetches;
+mod files;
 mod history;
 mod pairing;
 mod sessions;
@@ -31,6 +33,8 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use tokio::sync::watch;
 
 pub use crypt::{KeyError, StoreKey};
+pub use deliveries::{Covered, Full, Listed, Listing, Position, Replayed, Wanted};
+pub use files::{FilePage, FilePosition, FilesWanted, KnownFile, NotAFilePosition};
 pub use history::{Counts, Pace, Span};
 pub use pairing::{
     Exchange, Exchanged, Ingestion, IngestionStatus, NewFamily, Pairing, PairingStatus, RefreshToken, SigningKey,
@@ -181,6 +185,8 @@ pub struct Grant {
     pub folders: Vec<String>,
     /// What it may do, such as `api.dataDelivery`.
     pub scopes: Vec<String>,
+    /// Since when it holds.
+    pub granted_at: TimestampMs,
 }
 
 /// A subscription to be written; matched by name.
@@ -710,6 +716,11 @@ impl Store {
     /// its next notifications. Never goes back. What it was told and has now been shown is not rung again.
     pub async fn acknowledge_recent(&self, account: AccountId, newest: TimestampSecs) -> Result<(), StoreError> {
         dispatch!(self, acknowledge_recent(account, newest))
+    }
+
+    /// Up to when the consumer of a Nextcloud subscription was shown everything.
+    pub async fn shown_until(&self, subscription: SubscriptionId) -> Result<TimestampSecs, StoreError> {
+        dispatch!(self, shown_until(subscription))
     }
 
     /// The size of all files of an account, and how much it may be. Costs the same however many there are.

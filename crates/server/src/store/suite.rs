@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::*;
 
+mod deliveries;
 mod pairing;
 
 const INTERVAL: Duration = Duration::from_secs(10);

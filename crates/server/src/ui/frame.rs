@@ -36,8 +36,22 @@ pub(super) struct Link {
     pub(super) here: bool,
 }
 
-const OPERATOR_LINKS: &[(&str, &str)] = &[];
-const ACCOUNT_LINKS: &[(&str, &str)] = &[];
+const OPERATOR_LINKS: &[(&str, &str)] = &[
+    ("/deliveries", "Deliveries"),
+    ("/files", "Files"),
+    ("/subscriptions", "Subscriptions"),
+    ("/applications", "Applications"),
+    ("/accounts", "Accounts"),
+    ("/api", "API"),
+];
+const ACCOUNT_LINKS: &[(&str, &str)] = &[
+    ("/deliveries", "Deliveries"),
+    ("/files", "Files"),
+    ("/settings/user/file_upload_notification", "Connection"),
+    ("/applications", "Applications"),
+    ("/passwords", "Passwords"),
+    ("/api", "API"),
+];
 
 impl Frame {
     /// The frame of the page at `here` (a path of the links at the head) for a visitor.
@@ -218,8 +232,8 @@ pub(super) fn told(error: &OpsError) -> (StatusCode, String) {
     let status = match error {
         OpsError::NotFound(_) => S::NOT_FOUND,
         OpsError::NotGranted(_) | OpsError::Credentials => S::FORBIDDEN,
-        OpsError::Throttled | OpsError::Quota(_) => S::TOO_MANY_REQUESTS,
-        OpsError::Exists(_) | OpsError::Managed(_) => S::CONFLICT,
+        OpsError::Throttled | OpsError::Quota(_) | OpsError::Busy(_) => S::TOO_MANY_REQUESTS,
+        OpsError::Exists(_) | OpsError::Managed(_) | OpsError::Conflict(_) => S::CONFLICT,
         OpsError::Store(_)
         | OpsError::Journal(_)
         | OpsError::File(_)

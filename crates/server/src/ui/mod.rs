@@ -1,12 +1,23 @@
 //! The pages: rendered here from what ops answers, usable without script; script only adds what is live.
 
+mod accounts;
+mod api;
+mod applications;
 mod assets;
+mod connection;
+mod deliveries;
+mod files;
 mod form;
 mod frame;
+mod list;
+#[cfg(test)]
+mod receiver;
 #[cfg(test)]
 mod scene;
 mod sign_in;
+mod subscriptions;
 mod text;
+mod trial;
 mod visitor;
 
 use axum::Router;
@@ -25,6 +36,13 @@ pub fn router(ops: &Ops) -> Router<Ops> {
     Router::new()
         .merge(assets::router())
         .merge(sign_in::router())
+        .merge(connection::router())
+        .merge(applications::router())
+        .merge(subscriptions::router())
+        .merge(accounts::router())
+        .merge(api::router())
+        .merge(deliveries::router())
+        .merge(files::router())
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(ops.clone(), frame::show_refusals))
 }

@@ -155,6 +155,12 @@ impl Scene {
         self.journal.record(paths.iter().enumerate().map(arrival).collect()).await.unwrap();
     }
 
+    /// Asks as a program does, with a bearer token.
+    pub(super) async fn program(&self, method: &str, path: &str, token: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("Authorization", format!("Bearer {token}"));
+        self.browser().send(request, body.into()).await
+    }
+
     /// A browser that nobody has signed in with.
     pub(super) fn browser(&self) -> Browser {
         Browser { router: self.router.clone(), cookies: Mutex::default() }
@@ -185,6 +191,12 @@ impl Browser {
 
     pub(super) async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).header("Accept", "text/html"), Body::empty()).await
+    }
+
+    /// Gets something as a script does, with these headers.
+    pub(super) async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
+        self.send(request, Body::empty()).await
     }
 
     /// Posts a form that was opened on `page`: with its token.

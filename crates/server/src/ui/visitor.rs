@@ -7,10 +7,8 @@ use filebell_core::secret::Secret;
 
 use super::frame::Refusal;
 use crate::http::browser;
+pub(super) use crate::http::browser::SESSION_COOKIE;
 use crate::ops::{AccountCaller, Caller, Ops, SignedIn};
-
-/// The cookie that holds a session.
-pub(super) const SESSION_COOKIE: &str = "filebell-session";
 
 /// Somebody who is signed in.
 #[derive(Clone)]

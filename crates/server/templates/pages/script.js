@@ -13,3 +13,18 @@ function showInZone(below) {
 }
 
 showInZone(document);
+
+// A fresh key without leaving the page; without this, the button posts the form and the server fills the field.
+for (const button of document.querySelectorAll("button[data-generate]")) {
+  button.addEventListener("click", async (event) => {
+    event.preventDefault();
+    const answer = await fetch(button.dataset.generate, { headers: { requesttoken: button.dataset.token } });
+    const field = document.getElementById(button.dataset.fills);
+    if (answer.ok && field) {
+      field.value = (await answer.json()).secret;
+      field.focus();
+    } else {
+      button.form.requestSubmit(button);
+    }
+  });
+}

@@ -82,6 +82,12 @@ impl Settings {
         out
     }
 
+    /// Id, URL, interval and secret as a person reads them.
+    pub fn texts(&self) -> [String; 4] {
+        [&self.id, &self.url, &self.interval, &self.secret]
+            .map(|value| scalar(value).unwrap_or_else(|| value.to_string()))
+    }
+
     /// Whom to tell, and how; nobody while the secret or the URL is empty.
     pub fn connection(&self) -> Option<Connection> {
         let key = self.secret.as_str().filter(|secret| !secret.is_empty())?;

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::auth;
 use super::super::problem::Problem;
-use crate::ops::{Application, ApplicationRequest, Caller, GrantRequest, Ops, OpsError};
+use super::{body, given, operator};
+use crate::ops::{Application, ApplicationRequest, GrantRequest, Ops};
 
 /// How long an old secret still counts if nothing is said.
 const OVERLAP_SECS: u64 = 24 * 60 * 60;
@@ -24,7 +25,7 @@ const SCOPE: &str = "api.dataDelivery";
 pub(super) fn router() -> Router<Ops> {
     Router::new()
         .route("/api/v1/applications", get(list).post(add))
-        .route("/api/v1/applications/{name}", get(show).delete(remove))
+        .route("/api/v1/applications/{name}", get(show).patch(change).delete(remove))
         .route("/api/v1/applications/{name}/rotate-secret", post(rotate))
         .route("/api/v1/applications/{name}/disable", post(disable))
         .route("/api/v1/applications/{name}/enable", post(enable))
@@ -75,6 +76,16 @@ struct ApplicationBody {
     signature_encoding: Option<String>,
 }
 
+/// What is not given stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeBody {
+    redirect_urls: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
+    notification_url: Option<Option<String>>,
+    signature_encoding: Option<String>,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RotateBody {
@@ -87,6 +98,7 @@ struct GrantView {
     account: String,
     folders: Vec<String>,
     scopes: Vec<String>,
+    granted_at: String,
 }
 
 #[derive(Deserialize)]
@@ -96,19 +108,6 @@ struct GrantBody {
     account: String,
     folders: Vec<String>,
     scopes: Option<Vec<String>>,
-}
-
-async fn operator(ops: &Ops, request: &Parts) -> Result<(), Problem> {
-    match auth::caller(ops, request).await? {
-        Caller::Operator => Ok(()),
-        Caller::Application(_) | Caller::Account(_) => {
-            Err(OpsError::NotGranted("this to all but the operator".into()).into())
-        }
-    }
-}
-
-fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad-body", error.to_string()))
 }
 
 async fn list(State(ops): State<Ops>, request: Parts) -> Result<Json<Vec<ApplicationView>>, Problem> {
@@ -124,14 +123,7 @@ async fn add(
 ) -> Result<(StatusCode, Json<ApplicationView>), Problem> {
     operator(&ops, &request).await?;
     let asked: ApplicationBody = body(&bytes)?;
-    match ops.application(&asked.name).await {
-        Ok(_) => return Err(OpsError::Exists(format!("application `{}`", asked.name)).into()),
-        Err(OpsError::NotFound(_)) => (),
-        Err(error) => return Err(error.into()),
-    }
-    let encoding = asked.signature_encoding.as_deref().unwrap_or("hex").parse::<SignatureEncoding>();
-    let signature_encoding =
-        encoding.map_err(|_| Problem::bad_parameter("signature_encoding: give `hex` or `base64`"))?;
+    let signature_encoding = encoding(asked.signature_encoding.as_deref().unwrap_or("hex"))?;
     let request = ApplicationRequest {
         name: asked.name,
         client_id: asked.client_id,
@@ -141,7 +133,7 @@ async fn add(
         signature_encoding,
         managed: false,
     };
-    let (application, secret) = ops.write_application(request).await?;
+    let (application, secret) = ops.add_application(request).await?;
     Ok((StatusCode::CREATED, Json(ApplicationView::new(application, secret.as_ref()))))
 }
 
@@ -152,6 +144,30 @@ async fn show(
 ) -> Result<Json<ApplicationView>, Problem> {
     operator(&ops, &request).await?;
     Ok(Json(ApplicationView::new(ops.application(&name).await?, None)))
+}
+
+async fn change(
+    State(ops): State<Ops>,
+    Path(name): Path<String>,
+    request: Parts,
+    bytes: Bytes,
+) -> Result<Json<ApplicationView>, Problem> {
+    operator(&ops, &request).await?;
+    let asked: ChangeBody = body(&bytes)?;
+    let known = ops.application(&name).await?;
+    let application = ops
+        .change_application(
+            &name,
+            asked.redirect_urls.unwrap_or(known.redirect_urls),
+            asked.notification_url.unwrap_or(known.notification_url),
+            encoding(asked.signature_encoding.as_deref().unwrap_or(&known.signature_encoding))?,
+        )
+        .await?;
+    Ok(Json(ApplicationView::new(application, None)))
+}
+
+fn encoding(text: &str) -> Result<SignatureEncoding, Problem> {
+    text.parse().map_err(|_| Problem::bad_parameter("signature_encoding: give `hex` or `base64`"))
 }
 
 async fn remove(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
@@ -193,6 +209,7 @@ async fn grants(State(ops): State<Ops>, request: Parts) -> Result<Json<Vec<Grant
         account,
         folders: grant.folders,
         scopes: grant.scopes,
+        granted_at: grant.granted_at.to_string(),
     };
     Ok(Json(ops.grants_of(&caller).await?.into_iter().map(view).collect()))
 }
@@ -207,8 +224,14 @@ async fn grant(State(ops): State<Ops>, request: Parts, bytes: Bytes) -> Result<(
         scopes: asked.scopes.unwrap_or_else(|| vec![SCOPE.to_owned()]),
     };
     let grant = ops.write_grant(request).await?;
-    let (application, account) = (asked.application, asked.account);
-    Ok((StatusCode::CREATED, Json(GrantView { application, account, folders: grant.folders, scopes: grant.scopes })))
+    let view = GrantView {
+        application: asked.application,
+        account: asked.account,
+        folders: grant.folders,
+        scopes: grant.scopes,
+        granted_at: grant.granted_at.to_string(),
+    };
+    Ok((StatusCode::CREATED, Json(view)))
 }
 
 /// Takes a grant back: the operator any, an account or an application its own.

@@ -27,7 +27,7 @@ pub(super) struct ChangesView {
 }
 
 #[derive(Serialize)]
-struct EventView {
+pub(super) struct EventView {
     seq: i64,
     id: String,
     kind: &'static str,
@@ -99,7 +99,7 @@ fn seconds(text: &str) -> Option<Duration> {
     text.strip_suffix('s').unwrap_or(text).parse().ok().map(Duration::from_secs)
 }
 
-fn view(event: &Event, account: String) -> EventView {
+pub(super) fn view(event: &Event, account: String) -> EventView {
     let exact = |path: &FilePath| path.as_utf8().is_none().then(|| STANDARD.encode(path.as_bytes()));
     EventView {
         seq: event.seq.get(),

@@ -56,7 +56,7 @@ pub(super) async fn why(
     Ok(Json(ops.why(&caller, path, text(&query, "account")?.as_deref()).await?))
 }
 
-fn parse(query: Option<&str>, known: &[&str]) -> Result<Query, Problem> {
+pub(super) fn parse(query: Option<&str>, known: &[&str]) -> Result<Query, Problem> {
     let query = Query::new(query);
     if let Some(unknown) = query.names().find(|name| !known.iter().any(|known| known.as_bytes() == *name)) {
         let (unknown, known) = (String::from_utf8_lossy(unknown), known.join(", "));
@@ -65,7 +65,7 @@ fn parse(query: Option<&str>, known: &[&str]) -> Result<Query, Problem> {
     Ok(query)
 }
 
-fn text(query: &Query, name: &str) -> Result<Option<String>, Problem> {
+pub(super) fn text(query: &Query, name: &str) -> Result<Option<String>, Problem> {
     let value = query.one(name).map_err(|_| twice(name))?;
     Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()).filter(|value| !value.is_empty()))
 }

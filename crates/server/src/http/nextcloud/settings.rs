@@ -5,14 +5,17 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use filebell_core::secret::Secret;
 use filebell_core::wire::nextcloud::settings::{Settings, secret_length};
 use filebell_core::wire::ocs::{Failure, Format, Node, Version};
 use serde_json::{Map, Value};
 
+use super::super::auth::{self, Given};
+use super::super::browser::{self, SESSION_COOKIE};
 use super::super::problem::log_failure;
 use super::super::query::Query;
 use super::ocs::{self, BODY_BYTES_MAX, JSON};
-use crate::ops::{AccountCaller, Ops, OpsError};
+use crate::ops::{AccountCaller, Ops, OpsError, SignedIn};
 
 /// The longest secret that is made: the original knows no bound.
 const SECRET_BYTES_MAX: usize = 1024;
@@ -99,12 +102,28 @@ fn form(query: &Query) -> Map<String, Value> {
 /// The account that asks, past the check against forged requests.
 async fn caller(ops: &Ops, parts: &Parts) -> Result<AccountCaller, Response> {
     let refuse = |failure| ocs::refused(Version::V1, Format::Xml, &failure, parts);
+    if matches!(auth::given(&parts.headers), Given::Nothing)
+        && let Some(cookie) = browser::cookie(&parts.headers, SESSION_COOKIE)
+    {
+        return match ops.signed_in(&cookie).await {
+            Ok(Some(SignedIn::Account(caller))) if sent_by_page(ops, &cookie, parts) => Ok(caller),
+            Ok(Some(SignedIn::Account(_))) => Err(ocs::csrf(&parts.headers)),
+            Ok(Some(SignedIn::Operator) | None) => Err(refuse(Failure::NoCredentials)),
+            Err(error) => Err(failed(&error)),
+        };
+    }
     match ocs::caller(ops, parts).await {
         Ok(Some(caller)) if ocs::passes_csrf(parts) => Ok(caller),
         Ok(Some(_)) => Err(ocs::csrf(&parts.headers)),
         Ok(None) => Err(refuse(Failure::NoCredentials)),
         Err(failure) => Err(refuse(failure)),
     }
+}
+
+/// Whether a page of this session sent the request: a browser lets no other site set these headers.
+fn sent_by_page(ops: &Ops, cookie: &Secret, parts: &Parts) -> bool {
+    let token = parts.headers.get("requesttoken").and_then(|value| value.to_str().ok());
+    token.is_some_and(|token| ops.form_fits(cookie, token)) || ocs::passes_csrf(parts)
 }
 
 fn wrong_method() -> Response {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use filebell_core::path::FilePath;
 use filebell_core::root::RootIdentity;
 
+use super::dirty::Hint;
 use super::lease::{self, Lease};
 use super::root::{Look, blind_file_system};
 use super::status::RootStatus;
@@ -78,6 +79,11 @@ impl View {
     /// See [`Folder::settled`].
     pub async fn settled(&self) {
         self.0.settled().await;
+    }
+
+    /// Has a path decided as one whose writing was seen; `false` if there is no room for it now.
+    pub fn announce(&self, path: FilePath) -> bool {
+        self.0.dirty.mark(path.clone(), Hint::Modified) && self.0.dirty.mark(path, Hint::Closed)
     }
 
     /// The pattern by which a path is left out.

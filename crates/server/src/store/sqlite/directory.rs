@@ -275,12 +275,13 @@ pub(super) fn read_grant(row: &Row<'_>) -> Result<Grant, StoreError> {
         account: AccountId::new(row.get(2)?),
         folders: list(row, 3, "grant")?,
         scopes: list(row, 4, "grant")?,
+        granted_at: TimestampMs::from_millis(row.get(5)?),
     })
 }
 
 fn grants(connection: &Connection) -> Result<Vec<Grant>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT id, application, account, folders, scopes FROM consent WHERE revoked_at IS NULL ORDER BY id",
+        "SELECT id, application, account, folders, scopes, created_at FROM consent WHERE revoked_at IS NULL ORDER BY id",
     )?;
     select.query_map([], |row| Ok(read_grant(row)))?.map(|row| row?).collect()
 }
@@ -305,13 +306,13 @@ pub(super) fn write_grant(
         .into_iter()
         .find(|one| one.id == text.application)
         .ok_or_else(|| StoreError::Missing(text.application.to_string()))?;
-    let id: i64 = transaction.query_row(
+    let (id, granted_at) = transaction.query_row(
         "INSERT INTO consent (application, account, folders, scopes, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (application, account) DO UPDATE SET folders = excluded.folders, scopes = excluded.scopes,
-             revoked_at = NULL
-         RETURNING id",
+             created_at = iif(revoked_at IS NULL, created_at, excluded.created_at), revoked_at = NULL
+         RETURNING id, created_at",
         params![text.application.get(), text.account.get(), json(&text.folders)?, json(&text.scopes)?, now.as_millis()],
-        |row| row.get(0),
+        |row| Ok((row.get::<_, i64>(0)?, TimestampMs::from_millis(row.get(1)?))),
     )?;
     transaction.execute(
         "UPDATE subscription SET status = 'active', status_reason = NULL WHERE consent = ?1 AND status = 'revoked'",
@@ -323,6 +324,7 @@ pub(super) fn write_grant(
         account: text.account,
         folders: text.folders.clone(),
         scopes: text.scopes.clone(),
+        granted_at,
     };
     write_grant_subscription(transaction, key, &owner, &grant, now)?;
     Ok(grant)

@@ -4,9 +4,11 @@
 //! memory: only one process serves a data directory, so they need not outlive it, and after a crash there is nothing
 //! to wait for.
 
+mod deliveries;
 mod directory;
 mod events;
 mod fetches;
+mod files;
 mod history;
 mod nextcloud;
 mod observe;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use filebell_core::event::{EventKind, StoredFile};
-use filebell_core::id::{AccountId, FileId, Seq};
+use filebell_core::id::{AccountId, FileId, Seq, SubscriptionId};
 use filebell_core::path::FilePath;
 use filebell_core::secret::Secret;
 use filebell_core::subscription::SubscriptionStatus;
@@ -63,6 +63,18 @@ impl SqliteStore {
                 params![account.get(), newest.as_secs()],
             )?;
             owed::end_rings(transaction, state, account)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn shown_until(
+        &self,
+        subscription: SubscriptionId,
+    ) -> Result<TimestampSecs, StoreError> {
+        self.read(move |connection, _| {
+            let mut select = connection.prepare_cached("SELECT since_secs FROM subscription WHERE id = ?1")?;
+            let secs = select.query_row([subscription.get()], |row| row.get(0)).optional()?;
+            secs.map(TimestampSecs::from_secs).ok_or_else(|| StoreError::Missing(subscription.to_string()))
         })
         .await
     }
@@ -356,7 +368,7 @@ fn pause(transaction: &Transaction<'_>, account: AccountId, reason: &str) -> Res
     let id: Option<i64> = transaction.query_row(find, params![account.get(), name], |row| row.get(0)).optional()?;
     match id {
         Some(id) => {
-            let id = filebell_core::id::SubscriptionId::new(id);
+            let id = SubscriptionId::new(id);
             directory::set_status(transaction, id, SubscriptionStatus::Paused, Some(reason))
         }
         None => Ok(()),

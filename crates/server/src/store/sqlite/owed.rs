@@ -190,21 +190,10 @@ impl SqliteStore {
 
     pub(in crate::store) async fn attempts(&self, id: NotificationId) -> Result<Vec<Attempt>, StoreError> {
         self.read(move |connection, _| {
-            let mut select = connection.prepare_cached(
-                "SELECT started_at, took_ms, status, detail, resolve_us, connect_us, tls_us, first_byte_us, answer, print
-                 FROM attempt WHERE notification = ?1 ORDER BY number",
-            )?;
-            let rows = select.query_map([id.uuid().as_bytes()], |row| {
-                Ok(Attempt {
-                    started_at: TimestampMs::from_millis(row.get(0)?),
-                    took: Duration::from_millis(unsigned(row.get(1)?)),
-                    status: row.get(2)?,
-                    detail: row.get(3)?,
-                    timing: timing(row, 4)?,
-                    answer: row.get::<_, Option<_>>(8)?.unwrap_or_default(),
-                    print: row.get(9)?,
-                })
-            })?;
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE notification = ?1 ORDER BY number"
+            ))?;
+            let rows = select.query_map([id.uuid().as_bytes()], |row| attempt(row, 0))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -265,7 +254,8 @@ impl NotificationState {
         (Self::Revoked, "revoked"),
     ];
 
-    pub(super) fn from_word(word: &str) -> Option<Self> {
+    /// The state by its word in JSON, SQL and logs.
+    pub fn from_word(word: &str) -> Option<Self> {
         Self::WORDS.iter().find(|(_, text)| *text == word).map(|(state, _)| *state)
     }
 
@@ -433,12 +423,29 @@ fn micros(time: Option<Duration>) -> Option<i64> {
     time.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// The timing in four columns from `first` on.
-fn timing(row: &Row<'_>, first: usize) -> rusqlite::Result<Timing> {
+/// The columns that [`attempt`] reads, in its order.
+pub(super) const ATTEMPT_COLUMNS: &str =
+    "started_at, took_ms, status, detail, resolve_us, connect_us, tls_us, first_byte_us, answer, print";
+
+/// An attempt in the columns from `first` on.
+pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Attempt> {
     let time = |column| -> rusqlite::Result<_> {
         Ok(row.get::<_, Option<i64>>(first + column)?.map(|micros| Duration::from_micros(unsigned(micros))))
     };
-    Ok(Timing { resolve: time(0)?, connect: time(1)?, tls: time(2)?, first_byte: time(3)? })
+    Ok(Attempt {
+        started_at: TimestampMs::from_millis(row.get(first)?),
+        took: Duration::from_millis(unsigned(row.get(first + 1)?)),
+        status: row.get(first + 2)?,
+        detail: row.get(first + 3)?,
+        timing: Timing { resolve: time(4)?, connect: time(5)?, tls: time(6)?, first_byte: time(7)? },
+        answer: row.get::<_, Option<_>>(first + 8)?.unwrap_or_default(),
+        print: row.get(first + 9)?,
+    })
+}
+
+/// A notification was made due that nobody holds.
+pub(super) fn made_due(leases: &Mutex<Leases>, subscription: SubscriptionId, due_at: TimestampMs) {
+    lock(leases).pull_back(subscription, due_at);
 }
 
 /// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
@@ -773,7 +780,7 @@ fn outstanding(transaction: &Transaction<'_>, subscription: SubscriptionId) -> R
     select.query_row([subscription.get()], |row| Ok(read(row))).optional()?.transpose()
 }
 
-fn cadence_of(
+pub(super) fn cadence_of(
     transaction: &Transaction<'_>,
     state: &mut WriterState<'_>,
     subscription: SubscriptionId,

@@ -76,7 +76,7 @@ impl SqliteStore {
     pub(in crate::store) async fn family_grant(&self, family: FamilyId) -> Result<Option<Grant>, StoreError> {
         self.read(move |connection, _| {
             let mut select = connection.prepare_cached(
-                "SELECT consent.id, application, account, folders, scopes
+                "SELECT consent.id, application, account, folders, scopes, consent.created_at
                  FROM token_family JOIN consent ON consent.id = token_family.consent
                  WHERE token_family.id = ?1 AND token_family.revoked_at IS NULL AND consent.revoked_at IS NULL",
             )?;
@@ -253,7 +253,7 @@ impl SqliteStore {
     pub(in crate::store) async fn revoked_grants(&self) -> Result<Vec<Grant>, StoreError> {
         self.read(|connection, _| {
             let mut select = connection.prepare_cached(
-                "SELECT id, application, account, folders, scopes FROM consent
+                "SELECT id, application, account, folders, scopes, created_at FROM consent
                  WHERE revoked_at IS NOT NULL ORDER BY id",
             )?;
             select.query_map([], |row| Ok(read_grant(row)))?.map(|row| row?).collect()
@@ -337,7 +337,7 @@ impl SqliteStore {
     pub(in crate::store) async fn ingestion(&self, id: IngestionId) -> Result<Option<(Ingestion, Grant)>, StoreError> {
         self.read(move |connection, _| {
             let mut select = connection.prepare_cached(
-                "SELECT consent.id, application, account, folders, scopes, folder, file_name, status,
+                "SELECT consent.id, application, account, folders, scopes, consent.created_at, folder, file_name, status,
                      ingestion.created_at, changed_at
                  FROM ingestion JOIN consent ON consent.id = ingestion.consent
                  WHERE ingestion.id = ?1 AND consent.revoked_at IS NULL",
@@ -347,11 +347,11 @@ impl SqliteStore {
                 let ingestion = Ingestion {
                     id,
                     grant: grant.id,
-                    folder: row.get(5)?,
-                    file_name: row.get(6)?,
-                    status: word(row, 7, "ingestion")?,
-                    created_at: TimestampMs::from_millis(row.get(8)?),
-                    changed_at: TimestampMs::from_millis(row.get(9)?),
+                    folder: row.get(6)?,
+                    file_name: row.get(7)?,
+                    status: word(row, 8, "ingestion")?,
+                    created_at: TimestampMs::from_millis(row.get(9)?),
+                    changed_at: TimestampMs::from_millis(row.get(10)?),
                 };
                 Ok((ingestion, grant))
             };
@@ -435,7 +435,8 @@ impl Found {
 
 fn find_refresh(connection: &Connection, hash: [u8; 32]) -> Result<Option<Found>, StoreError> {
     let mut select = connection.prepare_cached(
-        "SELECT consent.id, application, account, folders, scopes, t.family, t.expires_at, t.replaced_at,
+        "SELECT consent.id, application, account, folders, scopes, consent.created_at, t.family, t.expires_at,
+             t.replaced_at,
              f.revoked_at IS NOT NULL OR consent.revoked_at IS NOT NULL,
              EXISTS (SELECT 1 FROM refresh_token other WHERE other.family = t.family AND other.hash <> t.hash
                  AND other.replaced_at IS NOT NULL AND (other.parent = t.parent OR other.parent = t.hash))
@@ -445,11 +446,11 @@ fn find_refresh(connection: &Connection, hash: [u8; 32]) -> Result<Option<Found>
     let read = |row: &Row<'_>| -> Result<Found, StoreError> {
         Ok(Found {
             grant: read_grant(row)?,
-            family: FamilyId::new(Uuid::from_bytes(row.get(5)?)),
-            expires_at: TimestampMs::from_millis(row.get(6)?),
-            replaced_at: row.get::<_, Option<i64>>(7)?.map(TimestampMs::from_millis),
-            revoked: row.get(8)?,
-            overtaken: row.get(9)?,
+            family: FamilyId::new(Uuid::from_bytes(row.get(6)?)),
+            expires_at: TimestampMs::from_millis(row.get(7)?),
+            replaced_at: row.get::<_, Option<i64>>(8)?.map(TimestampMs::from_millis),
+            revoked: row.get(9)?,
+            overtaken: row.get(10)?,
         })
     };
     select.query_row([hash], |row| Ok(read(row))).optional()?.transpose()

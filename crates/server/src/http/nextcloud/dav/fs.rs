@@ -102,12 +102,14 @@ impl DavFileSystem for Tree {
             if !self.about.writes {
                 return Ok(Box::new(Nothing) as Box<dyn DavFile>);
             }
-            let there = self.ops.entry(&self.caller, Some(path.clone())).await.is_ok();
-            if there && options.create_new {
-                return Err(FsError::Exists);
-            }
-            if !there && !options.create {
-                return Err(FsError::NotFound);
+            if options.create_new || !options.create {
+                let there = self.ops.entry(&self.caller, Some(path.clone())).await.is_ok();
+                if there && options.create_new {
+                    return Err(FsError::Exists);
+                }
+                if !there && !options.create {
+                    return Err(FsError::NotFound);
+                }
             }
             let checksum = options.checksum.as_deref().and_then(Checksum::parse);
             let upload = self.ops.begin_upload(&self.caller, path.clone(), options.size, checksum.clone()).await;
