@@ -195,7 +195,7 @@ impl Document {
 }
 
 fn curl(base: &str, method: &str, path: &str, operation: &Value, body: Option<Value>) -> String {
-    let path = path.replace('{', "").replace('}', "").replace("name", "NAME");
+    let path = path.replace(['{', '}'], "").replace("name", "NAME");
     let public = operation.get("security").is_some();
     let auth = if public { "" } else { " --header \"Authorization: Bearer $TOKEN\"" };
     let request = if method == "GET" { String::new() } else { format!(" --request {method}") };

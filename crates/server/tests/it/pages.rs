@@ -55,7 +55,8 @@ fn every_page_is_for_everybody() {
          [[applications.grants]]\naccount = \"test2\"\nfolders = [\"SEED\"]\nscopes = [\"api.dataDelivery\"]\n",
         receiver.address
     ));
-    for name in ["SEED/plain.csv", "SEED/<img src=x onerror=alert(1)>.csv", "a name with spaces, \"quotes\" & ünïcödé"] {
+    for name in ["SEED/plain.csv", "SEED/<img src=x onerror=alert(1)>.csv", "a name with spaces, \"quotes\" & ünïcödé"]
+    {
         house.write(name, "content");
     }
     house.wait_for_events(3);

@@ -85,7 +85,7 @@ async fn every_route_is_in_the_document_and_nothing_else() {
     let mut ids = BTreeSet::new();
     for (path, operations) in paths {
         for method in METHODS {
-            let asked = path.replace('{', "").replace('}', "");
+            let asked = path.replace(['{', '}'], "");
             let answer = scene.program(&method.to_uppercase(), &asked, "wrong", "").await;
             let known = operations.get(method);
             let served = answer.status != 405;
