@@ -14,6 +14,7 @@ import urllib.parse
 from browser import Browser, accessible, calm, expect, picture, sign_in, sign_in_operator
 
 BASE, TOKEN, ROOT, PICTURES = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]), sys.argv[4]
+ARRIVED = "SEED/<img src=x onerror=alert(1)>.csv"
 CUSTOMER = "https://x3.example.com"
 
 
@@ -101,12 +102,12 @@ def main():
         owner.context.close()
 
         # A file lands while the application fails, until its notification is given up.
-        (ROOT / "SEED" / "<b>bold</b>.csv").write_text("1")
+        (ROOT / ARRIVED).write_text("1")
         application.wait_for("/notification", 503)
         dead(page)
         picture(page, PICTURES, "story-dead")
         page.locator("main a[href*='/deliveries/']").first.click()
-        expect(page.locator("main")).to_contain_text("<b>bold</b>.csv")
+        expect(page.locator("main")).to_contain_text(ARRIVED)
         expect(page.locator("main")).to_contain_text("503")
         accessible(page, "a dead letter")
         assert secret not in page.content()

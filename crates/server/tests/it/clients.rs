@@ -11,8 +11,8 @@ use crate::receiver::Receiver;
 fn works(client: &str) {
     let house = House::open("");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/run");
-    let token = std::fs::read_to_string(house.path("data").join("admin-token")).unwrap();
-    let output = Command::new(script).args([&house.url(""), "test2", "secret", token.trim(), client]).output().unwrap();
+    let output =
+        Command::new(script).args([&house.url(""), "test2", "secret", &house.admin_token(), client]).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
 }

@@ -143,6 +143,11 @@ impl House {
         fs::write(path, content).unwrap();
     }
 
+    /// What the operator asks with.
+    pub fn admin_token(&self) -> String {
+        fs::read_to_string(self.path("data").join("admin-token")).unwrap().trim().to_owned()
+    }
+
     /// The URL of a path on the server.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.base)
@@ -251,9 +256,8 @@ impl House {
 
     /// Asks for what came after `next`, and waits for it so many seconds; answers whether there is more.
     fn more_events(&self, events: &mut Vec<Value>, next: &mut String, wait: u32) -> bool {
-        let token = fs::read_to_string(self.path("data").join("admin-token")).unwrap();
         let path = format!("/api/v1/changes?after={next}&wait={wait}");
-        let answer = self.get(&path, &[("Authorization", &format!("Bearer {}", token.trim()))]);
+        let answer = self.get(&path, &[("Authorization", &format!("Bearer {}", self.admin_token()))]);
         assert_eq!(answer.status, 200, "{}", answer.text());
         let page = answer.json();
         events.extend(page["events"].as_array().unwrap().iter().cloned());

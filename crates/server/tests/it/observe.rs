@@ -19,8 +19,8 @@ pub fn standard(name: &str, url: &str, more: &str) -> String {
 
 /// What the operator is answered with.
 pub fn asked(house: &House, method: &str, path: &str) -> Value {
-    let token = std::fs::read_to_string(house.path("data").join("admin-token")).unwrap();
-    let answer = house.request(method, path, &[("Authorization", &format!("Bearer {}", token.trim()))]);
+    let authorization = format!("Bearer {}", house.admin_token());
+    let answer = house.request(method, path, &[("Authorization", &authorization)]);
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
@@ -351,4 +351,23 @@ fn the_way_of_one_file_can_be_followed_in_the_log() {
     }
     serve.kill().unwrap();
     serve.wait().unwrap();
+}
+
+#[test]
+fn a_file_that_is_announced_by_hand_is_told_at_once_and_once() {
+    // Nothing looks at the root for an hour.
+    let house = House::open("[watch]\nmode = \"poll\"\nrescan = \"1h\"\nsettle = \"10ms\"\n");
+    until(|| asked(&house, "GET", "/api/v1/status"), |status| status["sources"][0]["last_scan_at"].is_string());
+    house.write("SEED/by hand.csv", "a,b\n");
+    let authorization = format!("Bearer {}", house.admin_token());
+    let announce = |path: &str| {
+        let body = serde_json::json!({ "account": "test2", "path": path }).to_string();
+        house.send("POST", "/api/v1/emit", &[("Authorization", &authorization)], body.as_bytes())
+    };
+    let told = announce("/SEED/by hand.csv");
+    assert_eq!((told.status, told.json()["kind"].as_str()), (201, Some("created")), "{}", told.text());
+    assert_eq!(announce("/SEED/by hand.csv").status, 409, "once");
+    assert_eq!(announce("/SEED/none.csv").status, 404);
+    assert_eq!(announce("/SEED/half.part").status, 409, "a pattern leaves it out");
+    assert_eq!(house.events().len(), 1);
 }

@@ -1,6 +1,5 @@
 //! The pages in a real browser: `tests/pages/*.py` drive Chromium. Pictures are left in `target/pages`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,10 +25,6 @@ fn goes(story: &str, arguments: &[&str]) {
     assert!(output.status.success() && out.ends_with("ok done\n"), "{out}{err}");
 }
 
-fn token(house: &House) -> String {
-    fs::read_to_string(house.path("data").join("admin-token")).unwrap().trim().to_owned()
-}
-
 #[test]
 fn a_person_connects_a_receiver_and_sees_a_file_told_and_fetched() {
     let house = House::open("");
@@ -39,7 +34,7 @@ fn a_person_connects_a_receiver_and_sees_a_file_told_and_fetched() {
 #[test]
 fn an_operator_registers_an_application_and_replays_what_it_missed() {
     let house = House::open("");
-    goes("story_operator.py", &[&house.url(""), &token(&house), house.root().to_str().unwrap()]);
+    goes("story_operator.py", &[&house.url(""), &house.admin_token(), house.root().to_str().unwrap()]);
 }
 
 #[test]
@@ -61,5 +56,5 @@ fn every_page_is_for_everybody() {
     }
     house.wait_for_events(3);
     receiver.wait_for(1);
-    goes("every_page.py", &[&house.url(""), &token(&house)]);
+    goes("every_page.py", &[&house.url(""), &house.admin_token()]);
 }
