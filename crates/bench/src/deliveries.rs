@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
-use filebell::delivery::{DeliveryConfig, Dispatcher, Egress, Hints, Policy};
+use filebell::delivery::{DeliveryConfig, Dispatcher, Egress, Feed, Hints, Onlookers, Policy};
 use filebell::journal::Journal;
 use filebell::metrics::Metrics;
 use filebell::seams::Seams;
@@ -106,7 +106,7 @@ async fn durable(dir: &Path, count: u64, endpoints: u64) -> Result<(f64, f64)> {
         config,
         &public_url,
         hints,
-        Metrics::new(),
+        Onlookers { metrics: Metrics::new(), feed: Feed::new(TimestampMs::ZERO) },
     );
     let stop = CancellationToken::new();
     let running = tokio::spawn(dispatcher.run(stop.clone()));
