@@ -34,7 +34,7 @@ class Receiver:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.notifications.put((body, self.headers["HMAC_SHA256"]))
+                receiver.notifications.put((body, self.headers["X-Nextcloud-File-Upload-Notification-Signature"]))
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

@@ -24,6 +24,7 @@ const NOTED_MAX: usize = 4096;
 #[derive(Default)]
 pub(super) struct Noted {
     fetches: Mutex<Vec<Fetch>>,
+    writing: tokio::sync::Mutex<()>,
     gathering: AtomicBool,
 }
 
@@ -120,6 +121,8 @@ impl Ops {
 
     /// Writes what was noted.
     pub async fn write_fetches(&self) {
+        // Whoever comes while others write waits for them: what it asked to be written may be on its way.
+        let _turn = self.0.noted.writing.lock().await;
         let noted = self.0.noted.take();
         if noted.is_empty() {
             return;
