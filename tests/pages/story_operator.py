@@ -114,7 +114,7 @@ def main():
 
         # The application is repaired, and told again.
         application.answer = 200
-        page.get_by_role("button", name="Replay").click()
+        page.get_by_role("button", name="Tell again").click()
         application.wait_for("/notification", 200)
         told(page)
         picture(page, PICTURES, "story-replayed")

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 
 use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, Rows, Seen, StoreError};
 use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, signed, stored_file};
+use super::tally::Tally;
 use super::writer::WriterState;
 use super::{SqliteStore, nextcloud, owed};
 use filebell_core::id::FreshIds;
@@ -60,13 +61,14 @@ impl SqliteStore {
         user: String,
         now: TimestampMs,
     ) -> Result<(), StoreError> {
-        let remembering = self.0.desk.write_unsynced(move |transaction, _| {
+        let remembering = self.0.desk.write_unsynced(move |transaction, state| {
+            let mut bytes = 0_u64;
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO file (account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, arrived_at, user)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (account, path) DO NOTHING",
             )?;
             for Seen { path, fingerprint } in &seen {
-                insert.execute(params![
+                let inserted = insert.execute(params![
                     account.get(),
                     path.as_bytes(),
                     signed(fingerprint.dev),
@@ -78,7 +80,11 @@ impl SqliteStore {
                     now.as_millis(),
                     user
                 ])?;
+                if inserted > 0 {
+                    bytes = bytes.saturating_add(fingerprint.size);
+                }
             }
+            state.tally.holds(account, 0, bytes);
             Ok(())
         });
         remembering.await.map_err(|_| StoreError::Closed)?
@@ -185,7 +191,7 @@ fn recording(
         let mut news = News::default();
         let recorded = arrivals
             .iter()
-            .map(|arrival| record_one(transaction, arrival, now, &mut ids, &mut news))
+            .map(|arrival| record_one(transaction, &mut state.tally, arrival, now, &mut ids, &mut news))
             .collect::<Result<_, _>>()?;
         state.news |= !news.is_empty();
         owe(transaction, state, &news, now, &mut ids)?;
@@ -198,6 +204,7 @@ type News = BTreeMap<AccountId, Vec<(Seq, EventKind, FilePath)>>;
 
 fn record_one(
     transaction: &Transaction<'_>,
+    tally: &mut Tally,
     arrival: &Arrival,
     now: TimestampMs,
     ids: &mut FreshIds,
@@ -211,12 +218,14 @@ fn record_one(
     let verdict = judge(arrival, at_path.as_ref(), moved_from.as_ref());
     let stored = at_path.or(moved_from);
     let known = stored.as_ref().map(|file| file.id);
+    let held = stored.as_ref().map_or(0, |file| file.fingerprint.size);
     let (kind, file) = match (&arrival.claim, verdict) {
         (_, Verdict::Nothing) => return Ok(Recorded::Silent),
         (Claim::Present(present), Verdict::Refresh | Verdict::Baseline) => {
             let arrived_at = stored.as_ref().map_or(now, |file| file.arrived_at);
             let user = stored.as_ref().map_or(arrival.user.as_str(), |file| file.user.as_str());
             write_file(transaction, known, arrival, present, arrived_at, user)?;
+            tally.holds(arrival.account, held, present.version.size);
             return Ok(Recorded::Silent);
         }
         (Claim::Present(present), Verdict::News(kind)) => {
@@ -224,11 +233,14 @@ fn record_one(
             let moved = stored.as_ref().filter(|_| kind == EventKind::Moved);
             let arrived_at = moved.map_or(now, |file| file.arrived_at);
             let user = moved.map_or(arrival.user.as_str(), |file| file.user.as_str());
-            (kind, write_file(transaction, known, arrival, present, arrived_at, user)?)
+            let file = write_file(transaction, known, arrival, present, arrived_at, user)?;
+            tally.holds(arrival.account, held, present.version.size);
+            (kind, file)
         }
         (Claim::Gone, Verdict::News(kind)) => {
             let Some(file) = known else { return Ok(Recorded::Silent) };
             transaction.prepare_cached("DELETE FROM file WHERE id = ?1")?.execute([file.get()])?;
+            tally.holds(arrival.account, held, 0);
             (kind, file)
         }
         (Claim::Gone, Verdict::Refresh | Verdict::Baseline) => return Ok(Recorded::Silent),

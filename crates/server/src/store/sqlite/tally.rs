@@ -1,15 +1,21 @@
-//! How each subscription stands: gathered while a transaction runs, and written once at its end.
+//! How each subscription stands, and what each account holds: gathered while a transaction runs, and written once at
+//! its end.
 
 use std::collections::BTreeMap;
 
-use filebell_core::id::SubscriptionId;
+use filebell_core::id::{AccountId, SubscriptionId};
 use rusqlite::{Transaction, params};
 
 use super::super::{Attempt, NotificationState, StoreError};
+use super::rows::signed;
 
-/// What a transaction changed. Whoever writes a notification's state says so here.
+/// What a transaction changed. Whoever writes a notification's state, or a file's size, says so here.
 #[derive(Default)]
-pub(super) struct Tally(BTreeMap<SubscriptionId, Change>);
+pub(super) struct Tally {
+    subscriptions: BTreeMap<SubscriptionId, Change>,
+    /// By how many bytes more an account holds.
+    bytes: BTreeMap<AccountId, i64>,
+}
 
 #[derive(Default)]
 struct Change {
@@ -26,7 +32,7 @@ struct Change {
 impl Tally {
     /// A pending notification was made.
     pub(super) fn made(&mut self, subscription: SubscriptionId) {
-        self.0.entry(subscription).or_default().add(NotificationState::Pending, 1);
+        self.subscriptions.entry(subscription).or_default().add(NotificationState::Pending, 1);
     }
 
     /// So many notifications went from one state to another.
@@ -39,7 +45,7 @@ impl Tally {
     ) {
         if from != to && count > 0 {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            let change = self.0.entry(subscription).or_default();
+            let change = self.subscriptions.entry(subscription).or_default();
             change.add(from, -count);
             change.add(to, count);
         }
@@ -47,7 +53,7 @@ impl Tally {
 
     /// An attempt has ended; the last one told of counts as the newest.
     pub(super) fn attempted(&mut self, subscription: SubscriptionId, accepted: bool, attempt: &Attempt) {
-        let change = self.0.entry(subscription).or_default();
+        let change = self.subscriptions.entry(subscription).or_default();
         let ended_at = attempt.started_at.after(attempt.took).as_millis();
         if accepted {
             change.success_at = Some(ended_at);
@@ -62,9 +68,21 @@ impl Tally {
         change.failure = Some((ended_at, why));
     }
 
+    /// An account holds so many bytes where it held `before`.
+    pub(super) fn holds(&mut self, account: AccountId, before: u64, now: u64) {
+        if before != now {
+            *self.bytes.entry(account).or_default() += signed(now).wrapping_sub(signed(before));
+        }
+    }
+
     /// Writes what was gathered.
     pub(super) fn write(self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
-        for (subscription, change) in self.0 {
+        for (account, bytes) in self.bytes {
+            transaction
+                .prepare_cached("UPDATE account SET used_bytes = used_bytes + ?2 WHERE id = ?1")?
+                .execute(params![account.get(), bytes])?;
+        }
+        for (subscription, change) in self.subscriptions {
             let (failure_at, failure) = change.failure.unzip();
             transaction
                 .prepare_cached(
