@@ -114,6 +114,7 @@ def main():
 
         # The application is repaired, and told again.
         application.answer = 200
+        page.get_by_text("Tell it again").click()
         page.get_by_role("button", name="Tell again").click()
         application.wait_for("/notification", 200)
         told(page)

@@ -57,7 +57,7 @@ def fetch(since):
     path = "/ocs/v2.php/apps/file_upload_notification/api/recent?format=json&since=" + since
     login = base64.b64encode(("%s:%s" % (NAME, PASSWORD)).encode()).decode()
     request = urllib.request.Request(BASE + path, headers={"Authorization": "Basic " + login, "OCS-APIRequest": "true"})
-    return json.load(urllib.request.urlopen(request))["ocs"]["data"]
+    return json.load(urllib.request.urlopen(request))["ocs"]["data"]["files"]
 
 
 def main():
@@ -105,7 +105,7 @@ def main():
         assert told["id"] == BASE + ":" + NAME, told
 
         page.get_by_role("link", name="Deliveries").click()
-        see(page, page.get_by_text("delivered").first)
+        see(page, page.locator(".state", has_text="delivered").first)
         page.get_by_role("link", name="Files").click()
         page.get_by_role("link", name=ARRIVED).first.click()
         expect(page.locator("main")).to_contain_text("delivered")
@@ -114,7 +114,7 @@ def main():
         # The application comes and fetches.
         files = fetch(told["since"])
         assert any(file["path"] == "/" + ARRIVED for file in files), files
-        see(page, page.get_by_text("fetched", exact=False).first)
+        see(page, page.locator("dd", has_text="account test2 (recent)").first)
         accessible(page, "the life of a file")
         fits(page, "the life of a file")
         picture(page, PICTURES, "story-fetched")
