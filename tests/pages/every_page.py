@@ -38,7 +38,8 @@ def paths(page):
 
 
 def name_of(path):
-    return re.sub(r"[^a-z]+", "-", path.split("?")[0].lower()).strip("-")[:40] or "overview"
+    path = re.sub(r"/(ntf_[0-9a-f]+|\d+)$", "/one", path.split("?")[0])
+    return re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-") or "overview"
 
 
 def main():
