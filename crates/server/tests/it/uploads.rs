@@ -23,7 +23,8 @@ fn names(house: &House) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(house.root())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .filter(|name| name != ".filebell-pieces")
+        // The server's own: pieces, and what it tries the root with when it examines itself.
+        .filter(|name| name != ".filebell-pieces" && !name.starts_with(".filebell-examine-"))
         .collect();
     names.sort();
     names
