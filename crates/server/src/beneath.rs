@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// What our own names in a tree begin with; they are shown to nobody.
+/// What our own names in a tree begin with; they are shown to nobody, and never told.
 pub const OWN_PREFIX: &[u8] = b".filebell-";
 
 /// How often an opening is repeated at once that the kernel could not finish because of a rename elsewhere.

@@ -15,6 +15,7 @@ use filebell_core::wire::percent_encode;
 
 use super::form::{Fields, Posted};
 use super::frame::{Frame, Refusal, page, page_with, see};
+use super::list::older;
 use super::text::{At, Size, Took};
 use super::visitor::Visitor;
 use crate::http::Query;
@@ -203,10 +204,7 @@ async fn list(State(ops): State<Ops>, visitor: Visitor, RawQuery(query): RawQuer
     let Some(search) = list.typed.search() else { return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &list)) };
     let found = ops.deliveries(&caller, search, from, ROWS).await?;
     list.rows = found.rows.into_iter().map(|(row, of)| Row::new(row, of)).collect();
-    list.next = found.next.map(|next| {
-        let ampersand = if list.query.is_empty() { "" } else { "&" };
-        format!("{}{ampersand}before={next}", list.query)
-    });
+    list.next = found.next.map(|next| older(&list.query, next));
     list.searched_to = found.searched_to.map(At);
     Ok(page(&list))
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::deliveries::{answer_of, class_of};
 use super::frame::{Frame, Refusal, page};
+use super::list::older;
 use super::text::{At, Size};
 use super::visitor::Visitor;
 use crate::http::Query;
@@ -113,10 +114,7 @@ async fn list(State(ops): State<Ops>, visitor: Visitor, RawQuery(query): RawQuer
     let found = ops.files(&visitor.caller(), search, from, ROWS).await.map_err(unknown)?;
     list.account = Some(found.account.name);
     list.rows = found.files.iter().map(FileRow::new).collect();
-    list.next = found.next.map(|next| {
-        let ampersand = if list.query.is_empty() { "" } else { "&" };
-        format!("{}{ampersand}before={next}", list.query)
-    });
+    list.next = found.next.map(|next| older(&list.query, next));
     list.searched_to = found.searched_to.map(At);
     Ok(page(&list))
 }

@@ -1,4 +1,6 @@
-//! Long lists by name, a page at a time.
+//! Long lists, a page at a time.
+
+use std::fmt::Display;
 
 /// Rows on one page.
 const ROWS_MAX: usize = 100;
@@ -20,6 +22,12 @@ pub(super) fn page_of<T>(mut rows: Vec<T>, after: &str, name: impl Fn(&T) -> &st
     rows.truncate(ROWS_MAX);
     let next = rows.last().filter(|_| more).map(|row| name(row).to_owned());
     Page { rows, next, later }
+}
+
+/// The query of the page behind the cursor `next`, of a list that was asked for with `query`.
+pub(super) fn older(query: &str, next: impl Display) -> String {
+    let ampersand = if query.is_empty() { "" } else { "&" };
+    format!("{query}{ampersand}before={next}")
 }
 
 #[cfg(test)]

@@ -8,10 +8,9 @@ use filebell_core::filter::{FilterError, globs};
 use filebell_core::path::FilePath;
 use globset::GlobSet;
 
-/// Names of our own making in a watched tree; never told, whatever is configured.
-const OWN_PREFIX: &[u8] = b".filebell-";
+use crate::beneath::OWN_PREFIX;
 
-/// Which names are left out.
+/// Which names are left out: names of our own making always, whatever is configured.
 ///
 /// A pattern is compared with a file's last name alone. A directory is left out, with all in it, if a pattern that
 /// begins with a dot matches its name: `.*` hides `.git/`, but `*.tmp` does not hide `inbox.tmp/`.

@@ -47,7 +47,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0011_attempts.sql"),
     include_str!("../migrations/sqlite/0012_fetches.sql"),
     include_str!("../migrations/sqlite/0013_tally.sql"),
-    include_str!("../migrations/sqlite/0014_used.sql"),
 ];
 /// The log is copied into the table file when it is so long: 16 MiB. Each time costs two more syncs.
 const CHECKPOINT_PAGES: u32 = 4096;
