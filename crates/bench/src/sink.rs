@@ -26,7 +26,9 @@ pub(crate) struct Sink {
 #[derive(Default)]
 pub(crate) struct Seen {
     count: AtomicU64,
-    more: Notify,
+    /// How many are waited for, and who waits: woken once, for a waking each time would count as filebell's.
+    wanted: AtomicU64,
+    enough: Notify,
     /// The bodies with their times, if they are kept.
     bodies: Option<Mutex<Vec<(Instant, Bytes)>>>,
 }
@@ -58,12 +60,9 @@ impl Sink {
 
 impl Seen {
     pub(crate) async fn wait_for(&self, count: u64) {
-        loop {
-            let more = self.more.notified();
-            if self.count.load(Ordering::Acquire) >= count {
-                return;
-            }
-            more.await;
+        self.wanted.store(count, Ordering::SeqCst);
+        while self.count.load(Ordering::SeqCst) < count {
+            self.enough.notified().await;
         }
     }
 
@@ -79,8 +78,9 @@ async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<
     if let Some(bodies) = &seen.bodies {
         bodies.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), body));
     }
-    seen.count.fetch_add(1, Ordering::AcqRel);
-    seen.more.notify_waiters();
+    if seen.count.fetch_add(1, Ordering::SeqCst) + 1 == seen.wanted.load(Ordering::SeqCst) {
+        seen.enough.notify_one();
+    }
     let mut response = Response::new(Full::default());
     *response.status_mut() = hyper::StatusCode::NO_CONTENT;
     Ok(response)

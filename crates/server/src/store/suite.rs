@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::*;
 
+mod claims;
 mod deliveries;
 mod pairing;
 

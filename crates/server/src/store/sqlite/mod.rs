@@ -10,6 +10,7 @@ mod events;
 mod fetches;
 mod files;
 mod history;
+mod leases;
 mod nextcloud;
 mod observe;
 mod owed;
@@ -28,7 +29,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::watch;
 
 use super::{Group, StoreError, StoreKey};
-use owed::Leases;
+use leases::Leases;
 use writer::{Desk, WriterState};
 
 /// The file in the data directory.

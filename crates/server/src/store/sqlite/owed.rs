@@ -1,6 +1,6 @@
 //! What subscriptions are owed: made with the events, claimed, settled.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::super::{
     Attempt, Claimed, LeaseToken, Notification, NotificationState, Rows, Settlement, StoreError, Timing,
 };
+use super::leases::{Held, Leases, Taken};
 use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, word};
 use super::writer::{Writer, WriterState};
 use super::{SqliteStore, directory, lock};
@@ -24,100 +25,21 @@ use filebell_core::id::FreshIds;
 const ACTIVE: &str = "status = 'active' AND NOT EXISTS (SELECT 1 FROM consent JOIN application
      ON application.id = consent.application WHERE consent.id = subscription.consent AND application.disabled)";
 
+/// The subscriptions that are told now.
+pub(super) fn active(connection: &Connection) -> Result<HashSet<SubscriptionId>, StoreError> {
+    let mut select = connection.prepare_cached(&format!("SELECT id FROM subscription WHERE {ACTIVE}"))?;
+    let ids = select.query_map([], |row| Ok(SubscriptionId::new(row.get(0)?)))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
 /// Whether `recent` has shown a subscription all it was told: no file that it could show lies between.
 const FETCHED: &str = "NOT EXISTS (SELECT 1 FROM file WHERE file.account = subscription.account
      AND file.arrived_secs > subscription.since_secs
      AND file.arrived_secs <= (SELECT recorded_at / 1000 FROM event WHERE seq = subscription.told_seq))";
 
-/// Who holds what. In memory: there is one process, and when it dies all leases die with it.
-#[derive(Default)]
-pub(super) struct Leases {
-    held: HashMap<SubscriptionId, Held>,
-    last_token: u64,
-    /// For whom something was made due, or found to be due later, since anybody last asked; and the earliest time.
-    just_due: BTreeMap<SubscriptionId, TimestampMs>,
-    /// The revision as of which the frontiers hold: another process may have made notifications due again.
-    revision: Option<i64>,
-}
-
-/// What is held of one subscription.
-#[derive(Default)]
-struct Held {
-    leases: HashMap<NotificationId, Lease>,
-    /// Every pending notification up to here is held, so that claiming need not pass over all that is.
-    frontier: Option<Position>,
-}
-
-/// A place in the order in which notifications are due.
-type Position = (TimestampMs, NotificationId);
-
-#[derive(Clone, Copy)]
-struct Lease {
-    token: LeaseToken,
-    until: TimestampMs,
-}
-
-impl Leases {
-    fn get(&self, subscription: SubscriptionId, id: NotificationId) -> Option<Lease> {
-        self.held.get(&subscription).and_then(|held| held.leases.get(&id)).copied()
-    }
-
-    fn take(&mut self, subscription: SubscriptionId, at: Position, until: TimestampMs) -> LeaseToken {
-        self.last_token += 1;
-        let token = LeaseToken(self.last_token);
-        let held = self.held.entry(subscription).or_default();
-        held.leases.insert(at.1, Lease { token, until });
-        held.frontier = held.frontier.max(Some(at));
-        token
-    }
-
-    pub(super) fn release(&mut self, claimed: &Claimed) {
-        if let Some(held) = self.held.get_mut(&claimed.subscription)
-            && held.leases.get(&claimed.notification).is_some_and(|lease| lease.token == claimed.token)
-        {
-            held.leases.remove(&claimed.notification);
-        }
-    }
-
-    /// Something of a subscription is due at `due_at`.
-    fn note_due(&mut self, subscription: SubscriptionId, due_at: TimestampMs) {
-        self.just_due.entry(subscription).and_modify(|at| *at = due_at.min(*at)).or_insert(due_at);
-    }
-
-    /// Whether anybody has yet to hear of something that is due.
-    pub(super) fn has_news(&self) -> bool {
-        !self.just_due.is_empty()
-    }
-
-    /// A notification is due at `due_at` that nobody holds, or soon nobody will.
-    fn pull_back(&mut self, subscription: SubscriptionId, due_at: TimestampMs) {
-        self.note_due(subscription, due_at);
-        if let Some(held) = self.held.get_mut(&subscription) {
-            let just_before = (due_at.before(Duration::from_millis(1)), NotificationId::new(Uuid::max()));
-            held.frontier = held.frontier.min(Some(just_before));
-        }
-    }
-
-    /// Forgets what is known of a subscription's order where it may no longer hold: the revision has changed, or a
-    /// lease has run out.
-    fn refresh(&mut self, subscription: SubscriptionId, revision: i64, now: TimestampMs) {
-        if self.revision != Some(revision) {
-            self.revision = Some(revision);
-            self.held.values_mut().for_each(|held| held.frontier = None);
-        }
-        if let Some(held) = self.held.get_mut(&subscription) {
-            let before = held.leases.len();
-            held.leases.retain(|_, lease| now < lease.until);
-            if held.leases.len() < before {
-                held.frontier = None;
-            }
-        }
-    }
-}
-
 impl SqliteStore {
     pub(in crate::store) fn just_due(&self) -> Vec<(SubscriptionId, TimestampMs)> {
-        std::mem::take(&mut lock(&self.0.leases).just_due).into_iter().collect()
+        lock(&self.0.leases).take_just_due()
     }
 
     pub(in crate::store) async fn due(&self) -> Result<Vec<(SubscriptionId, TimestampMs)>, StoreError> {
@@ -125,24 +47,26 @@ impl SqliteStore {
             let mut subscriptions = connection.prepare_cached(&format!(
                 "SELECT id, ring_at IS NOT NULL FROM subscription WHERE {ACTIVE} ORDER BY id"
             ))?;
+            let revision = directory::revision(connection)?;
             let mut due = Vec::new();
             for row in subscriptions.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
                 let (id, rings): (_, bool) = row?;
                 let subscription = SubscriptionId::new(id);
-                let leases = lock(&inner.leases);
-                let held = leases.held.get(&subscription);
-                let free = next_free(connection, subscription, rings, held)?;
+                let mut leases = lock(&inner.leases);
+                leases.as_of(revision);
+                let free = next_free(connection, subscription, rings, leases.of(subscription))?;
+                free.into_iter().for_each(|at| leases.found(subscription, at));
                 // What is held is due again when its lease runs out.
-                let lapse = held.and_then(|held| held.leases.values().map(|lease| lease.until).min());
-                due.extend(free.into_iter().chain(lapse).min().map(|at| (subscription, at)));
+                let (fresh, lapse) = (leases.fresh_due(subscription), leases.lapse(subscription));
+                due.extend(free.into_iter().chain(fresh).chain(lapse).min().map(|at| (subscription, at)));
             }
             Ok(due)
         })
         .await
     }
 
-    /// Never while a transaction is under way, so that a claim and a widening never cross: what is claimed covers no
-    /// more.
+    /// The table is never asked while a transaction is under way, so that a claim and a widening never cross: what is
+    /// claimed covers no more. What is fresh is never widened.
     pub(in crate::store) async fn claim(
         &self,
         subscription: SubscriptionId,
@@ -150,11 +74,24 @@ impl SqliteStore {
         lease: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let claim = move |writer: &mut Writer| claim(writer, subscription, now, lease, limit);
-        match self.0.desk.try_now(claim) {
-            Some(claimed) => claimed,
-            None => self.0.desk.alone(claim).await.map_err(|_| StoreError::Closed)?,
+        let (until, limit) = (now.after(lease), usize::try_from(limit).unwrap_or(usize::MAX));
+        let Taken { mut claimed, ask } = lock(&self.0.leases).take_fresh(subscription, now, until, limit);
+        if !ask {
+            return Ok(claimed);
         }
+        let left = limit.saturating_sub(claimed.len());
+        let claim = move |writer: &mut Writer| claim(writer, subscription, now, until, left);
+        let rest = match self.0.desk.try_now(claim) {
+            Some(rest) => rest,
+            None => self.0.desk.alone(claim).await.map_err(|_| StoreError::Closed)?,
+        };
+        match rest {
+            Ok(rest) => claimed.extend(rest),
+            // What was claimed is claimed; who asks for more is told.
+            Err(error) if claimed.is_empty() => return Err(error),
+            Err(_) => (),
+        }
+        Ok(claimed)
     }
 
     pub(in crate::store) async fn settle(
@@ -294,6 +231,11 @@ pub(super) fn note(
                 let id = NotificationId::new(ids());
                 let owed = Owed { id, after, last, due_at: now, sealed: true };
                 insert(transaction, state, subscription.id, &owed, now)?;
+                if state.is_active(subscription.id) {
+                    state.fresh.push(fresh(subscription.id, &owed, now));
+                } else {
+                    lock(state.leases).pull_back(subscription.id, now);
+                }
                 ledger.newest = last;
             }
         }
@@ -317,8 +259,7 @@ fn settle_one(
     ids: &mut FreshIds,
 ) -> Result<bool, StoreError> {
     let claimed = &settlement.claimed;
-    let held = lock(state.leases).get(claimed.subscription, claimed.notification);
-    if held.is_none_or(|lease| lease.token != claimed.token) {
+    if lock(state.leases).token(claimed.subscription, claimed.notification) != Some(claimed.token) {
         return Ok(false);
     }
     // The subscription may have been removed meanwhile, and with it what it was owed.
@@ -486,7 +427,7 @@ fn plan_next(
             let ring_at = settlement.ring_at.map(|at| at.max(now.after(min_interval)));
             ring_again(transaction, state, claimed, ring_at, now)?;
             if let Some(ring_at) = ring_at {
-                lock(state.leases).note_due(claimed.subscription, ring_at);
+                lock(state.leases).pull_back(claimed.subscription, ring_at);
             }
         }
         if change != Change::None && settlement.step == Step::Told {
@@ -575,7 +516,7 @@ pub(super) fn end_rings(
             .execute([subscription.get()])?;
         if let Some(ring) = ring
             && all_told
-            && lock(state.leases).get(subscription, ring).is_none()
+            && lock(state.leases).token(subscription, ring).is_none()
         {
             // Fetched, though it was answered 500, or though it was given up.
             for from in [NotificationState::Told, NotificationState::Dead] {
@@ -613,7 +554,9 @@ fn apply(
                 .execute([subscription.get()])?;
             state.tally.went(subscription, NotificationState::Told, NotificationState::Superseded, told);
             end_ring(transaction, subscription)?;
-            insert(transaction, state, subscription, owed, now)
+            insert(transaction, state, subscription, owed, now)?;
+            lock(state.leases).pull_back(subscription, owed.due_at);
+            Ok(())
         }
         Change::Widen(owed) | Change::Postpone(owed) => {
             transaction
@@ -658,9 +601,26 @@ fn insert(
             now.as_millis()
         ])?;
     state.tally.made(subscription);
-    lock(state.leases).pull_back(subscription, owed.due_at);
     log(subscription, owed, "made");
     Ok(())
+}
+
+/// A notification of one event as it is claimed for the first time, without a token.
+fn fresh(subscription: SubscriptionId, owed: &Owed, now: TimestampMs) -> Claimed {
+    Claimed {
+        notification: owed.id,
+        subscription,
+        after: owed.after,
+        last: owed.last,
+        attempts: 0,
+        created_at: now,
+        // Both are written at once.
+        oldest_at: now,
+        body: None,
+        since: TimestampSecs::from_secs(0),
+        rung: None,
+        token: LeaseToken(0),
+    }
 }
 
 /// Says what is owed now. Said before the commit: if that fails, it is said again.
@@ -682,12 +642,12 @@ fn outstanding_now(
     ledger: &Ledger,
 ) -> Result<Option<Owed>, StoreError> {
     if let Some(owed) = outstanding(transaction, subscription)? {
-        let held = lock(leases).get(subscription, owed.id).is_some();
+        let held = lock(leases).token(subscription, owed.id).is_some();
         return Ok(Some(Owed { sealed: owed.sealed || held, ..owed }));
     }
     // While a ring is under way, nothing else is sent: what comes meanwhile is told after it.
     let ring = ring_of(transaction, subscription)?;
-    let ring = ring.filter(|ring| lock(leases).get(subscription, ring.id).is_some());
+    let ring = ring.filter(|ring| lock(leases).token(subscription, ring.id).is_some());
     let told = ledger.told;
     Ok(ring.map(|ring| Owed { id: ring.id, after: told, last: told, due_at: ring.due_at, sealed: true }))
 }
@@ -723,7 +683,7 @@ fn free_ring(
     held: Option<&Held>,
 ) -> Result<Option<Ring>, StoreError> {
     let ring = ring_of(connection, subscription)?;
-    Ok(ring.filter(|ring| held.is_none_or(|held| !held.leases.contains_key(&ring.id))))
+    Ok(ring.filter(|ring| held.is_none_or(|held| !held.holds(ring.id))))
 }
 
 fn read_ledger(transaction: &Transaction<'_>, subscription: SubscriptionId) -> Result<Ledger, StoreError> {
@@ -800,27 +760,23 @@ pub(super) fn cadence_of(
     Ok(cadence)
 }
 
-/// Claims what a subscription has due, and notes when more is.
+/// Claims what a subscription has due in the table, and notes when more is.
 fn claim(
     writer: &Writer,
     subscription: SubscriptionId,
     now: TimestampMs,
-    lease: Duration,
-    limit: u32,
+    until: TimestampMs,
+    limit: usize,
 ) -> Result<Vec<Claimed>, StoreError> {
     let connection = &writer.connection;
     let revision = directory::revision(connection)?;
     let mut leases = lock(&writer.leases);
-    leases.refresh(subscription, revision, now);
-    let (free, rings) = due_rows(connection, subscription, now, limit, leases.held.get(&subscription))?;
-    let take = |(due_at, row): (TimestampMs, Claimed)| {
-        let token = leases.take(subscription, (due_at, row.notification), now.after(lease));
-        Claimed { token, ..row }
-    };
-    let claimed: Vec<Claimed> = free.into_iter().map(take).collect();
-    if let Some(due_at) = next_free(connection, subscription, rings, leases.held.get(&subscription))? {
-        leases.note_due(subscription, due_at);
-    }
+    leases.as_of(revision);
+    leases.begin_asking(subscription, now);
+    let (free, rings) = due_rows(connection, subscription, now, limit, leases.of(subscription))?;
+    let claimed = free.into_iter().map(|(due_at, row)| leases.take(row, due_at, until)).collect();
+    let beyond = next_free(connection, subscription, rings, leases.of(subscription))?;
+    leases.end_asking(subscription, beyond);
     Ok(claimed)
 }
 
@@ -851,7 +807,7 @@ fn first_free(
     let mut rows = select.query(params![subscription.get(), due_at, id])?;
     while let Some(row) = rows.next()? {
         let id = NotificationId::new(Uuid::from_bytes(row.get(1)?));
-        if held.is_none_or(|held| !held.leases.contains_key(&id)) {
+        if held.is_none_or(|held| !held.holds(id)) {
             return Ok(Some(TimestampMs::from_millis(row.get(0)?)));
         }
     }
@@ -860,7 +816,7 @@ fn first_free(
 
 /// Where to begin looking for what is free.
 fn frontier(held: Option<&Held>) -> (i64, [u8; 16]) {
-    held.and_then(|held| held.frontier).map_or((i64::MIN, [0; 16]), |(at, id)| (at.as_millis(), *id.uuid().as_bytes()))
+    held.and_then(Held::frontier).map_or((i64::MIN, [0; 16]), |(at, id)| (at.as_millis(), *id.uuid().as_bytes()))
 }
 
 /// At most `limit` due notifications of an active subscription that nobody holds, oldest due first, as claims without
@@ -869,7 +825,7 @@ fn due_rows(
     connection: &Connection,
     subscription: SubscriptionId,
     now: TimestampMs,
-    limit: u32,
+    limit: usize,
     held: Option<&Held>,
 ) -> Result<(Vec<(TimestampMs, Claimed)>, bool), StoreError> {
     let mut about = connection.prepare_cached(&format!(
@@ -889,11 +845,11 @@ fn due_rows(
     let (due_at, id) = frontier(held);
     let mut rows = select.query(params![subscription.get(), now.as_millis(), due_at, id])?;
     let mut free = Vec::new();
-    while free.len() < usize::try_from(limit).unwrap_or(usize::MAX)
+    while free.len() < limit
         && let Some(row) = rows.next()?
     {
         let notification = NotificationId::new(Uuid::from_bytes(row.get(0)?));
-        if held.is_some_and(|held| held.leases.contains_key(&notification)) {
+        if held.is_some_and(|held| held.holds(notification)) {
             continue;
         }
         free.push((TimestampMs::from_millis(row.get(8)?), owner.claimed(connection, row, None)?));

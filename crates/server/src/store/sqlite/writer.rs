@@ -4,7 +4,7 @@
 //! wait a moment for others to share with is brought as such. A thread that blocks anyway works the queue off itself
 //! where nobody else is at it: that saves it two changes of thread.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
 use super::super::{Claimed, Group, Rows, StoreError, StoreKey};
-use super::owed::Leases;
+use super::leases::Leases;
 use super::tally::Tally;
-use super::{directory, lock};
+use super::{directory, lock, owed};
 
 /// At most this many rows are written in one transaction, or those of one who brings more.
 const GROUP_ROWS_MAX: usize = 2048;
@@ -103,8 +103,7 @@ impl Desk {
                 connection,
                 key,
                 leases,
-                subscriptions: HashMap::new(),
-                revision: None,
+                subscribed: Subscribed::default(),
                 synced: Synced::Yes,
             }),
             observer: OnceLock::new(),
@@ -342,11 +341,18 @@ pub(super) struct Writer {
     key: StoreKey,
     /// Shared with the looks at what is due.
     pub(super) leases: Arc<Mutex<Leases>>,
-    /// Every account's subscriptions as of `revision`.
-    subscriptions: HashMap<AccountId, Vec<Arc<Subscription>>>,
-    revision: Option<i64>,
+    subscribed: Subscribed,
     /// How the connection commits now.
     synced: Synced,
+}
+
+/// Who wants to be told, as of a revision.
+#[derive(Default)]
+struct Subscribed {
+    revision: Option<i64>,
+    by_account: HashMap<AccountId, Vec<Arc<Subscription>>>,
+    /// Those that are told at once.
+    active: HashSet<SubscriptionId>,
 }
 
 /// Whether a commit waits for the disk.
@@ -373,17 +379,20 @@ impl Writer {
             leases: &self.leases,
             tally: Tally::default(),
             settled: Vec::new(),
+            fresh: Vec::new(),
             cadences: HashMap::new(),
             news: false,
-            subscriptions: &mut self.subscriptions,
-            revision: &mut self.revision,
+            subscribed: &mut self.subscribed,
         };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let result = work(&transaction, &mut state)?;
         state.tally.write(&transaction)?;
+        let revision = directory::revision(&transaction)?;
         transaction.commit()?;
         let mut leases = lock(&self.leases);
+        leases.as_of(revision);
         state.settled.iter().for_each(|claimed| leases.release(claimed));
+        leases.add_fresh(state.fresh);
         Ok((result, state.news || leases.has_news()))
     }
 }
@@ -396,12 +405,13 @@ pub(super) struct WriterState<'a> {
     pub(super) tally: Tally,
     /// Whose leases end with the transaction: not before, and before anything else is claimed.
     pub(super) settled: Vec<Claimed>,
+    /// What was made and can be claimed as it is here, as soon as it is on disk.
+    pub(super) fresh: Vec<Claimed>,
     /// How the subscriptions that were met so far gather their events.
     pub(super) cadences: HashMap<SubscriptionId, Cadence>,
     /// Whether something was recorded.
     pub(super) news: bool,
-    subscriptions: &'a mut HashMap<AccountId, Vec<Arc<Subscription>>>,
-    revision: &'a mut Option<i64>,
+    subscribed: &'a mut Subscribed,
 }
 
 impl WriterState<'_> {
@@ -412,13 +422,19 @@ impl WriterState<'_> {
         account: AccountId,
     ) -> Result<Vec<Arc<Subscription>>, StoreError> {
         let revision = directory::revision(transaction)?;
-        if *self.revision != Some(revision) {
-            self.subscriptions.clear();
+        if self.subscribed.revision != Some(revision) {
+            let mut by_account: HashMap<_, Vec<_>> = HashMap::new();
             for subscription in directory::subscriptions(transaction, self.key)? {
-                self.subscriptions.entry(subscription.account).or_default().push(Arc::new(subscription));
+                by_account.entry(subscription.account).or_default().push(Arc::new(subscription));
             }
-            *self.revision = Some(revision);
+            let active = owed::active(transaction)?;
+            *self.subscribed = Subscribed { revision: Some(revision), by_account, active };
         }
-        Ok(self.subscriptions.get(&account).cloned().unwrap_or_default())
+        Ok(self.subscribed.by_account.get(&account).cloned().unwrap_or_default())
+    }
+
+    /// Whether a subscription that [`Self::subscriptions_of`] answered with is told at once.
+    pub(super) fn is_active(&self, subscription: SubscriptionId) -> bool {
+        self.subscribed.active.contains(&subscription)
     }
 }
