@@ -4,6 +4,7 @@
 //! memory: only one process serves a data directory, so they need not outlive it, and after a crash there is nothing
 //! to wait for.
 
+mod checkpoint;
 mod deliveries;
 mod directory;
 mod events;
@@ -49,8 +50,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0012_fetches.sql"),
     include_str!("../migrations/sqlite/0013_tally.sql"),
 ];
-/// The log is copied into the table file when it is so long: 16 MiB. Each time costs two more syncs.
-const CHECKPOINT_PAGES: u32 = 4096;
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;
 /// How long another process (a command) may hold the write lock before a verb fails.
@@ -88,6 +87,7 @@ impl SqliteStore {
         let mut connection = connect(&path)?;
         migrate(&mut connection)?;
         let desk = Desk::open(connection, key.clone(), leases.clone())?;
+        checkpoint::start(connect(&path)?, desk.clone())?;
         let store = Self(Arc::new(Inner { path, key, desk, readers: Mutex::new(Vec::new()), leases }));
         store.write(owed::seal_outstanding).await?;
         Ok(store)
@@ -163,7 +163,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // What a failing statement would undo stays in memory, and never becomes a file.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // `checkpoint.rs` does that.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // Else a statement is planned anew whenever other values are bound.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);

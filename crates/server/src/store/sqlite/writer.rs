@@ -14,6 +14,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
 use super::super::{Claimed, Group, Rows, StoreError, StoreKey};
+use super::checkpoint::Wrote;
 use super::leases::Leases;
 use super::tally::Tally;
 use super::{directory, lock, owed};
@@ -35,6 +36,8 @@ pub(super) struct Desk {
     observer: OnceLock<Observer>,
     /// Changes whenever something was recorded.
     advance: watch::Sender<u64>,
+    /// Is told of every transaction.
+    pub(super) wrote: Arc<Wrote>,
 }
 
 #[derive(Default)]
@@ -96,6 +99,7 @@ impl Desk {
         key: StoreKey,
         leases: Arc<Mutex<Leases>>,
     ) -> Result<Arc<Self>, StoreError> {
+        let wrote = Arc::new(Wrote::default());
         let desk = Arc::new(Self {
             queue: Mutex::default(),
             came: Condvar::new(),
@@ -103,11 +107,13 @@ impl Desk {
                 connection,
                 key,
                 leases,
+                wrote: wrote.clone(),
                 subscribed: Subscribed::default(),
                 synced: Synced::Yes,
             }),
             observer: OnceLock::new(),
             advance: watch::Sender::new(0),
+            wrote,
         });
         let working = desk.clone();
         std::thread::Builder::new()
@@ -125,6 +131,7 @@ impl Desk {
     pub(super) fn close(&self) {
         lock(&self.queue).closed = true;
         self.came.notify_all();
+        self.wrote.close();
     }
 
     /// Changes whenever something was recorded.
@@ -341,6 +348,7 @@ pub(super) struct Writer {
     key: StoreKey,
     /// Shared with the looks at what is due.
     pub(super) leases: Arc<Mutex<Leases>>,
+    wrote: Arc<Wrote>,
     subscribed: Subscribed,
     /// How the connection commits now.
     synced: Synced,
@@ -389,6 +397,7 @@ impl Writer {
         state.tally.write(&transaction)?;
         let revision = directory::revision(&transaction)?;
         transaction.commit()?;
+        self.wrote.note();
         let mut leases = lock(&self.leases);
         leases.as_of(revision);
         state.settled.iter().for_each(|claimed| leases.release(claimed));
