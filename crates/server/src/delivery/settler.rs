@@ -29,17 +29,17 @@ const STOPPING_MAX: Duration = Duration::from_secs(5);
 pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Settlement>) {
     let mut batch = Vec::new();
     while ended.recv_many(&mut batch, BATCH_ATTEMPTS_MAX).await > 0 {
-        settle(&shared, std::mem::take(&mut batch)).await;
+        settle(&shared, std::mem::take(&mut batch).into()).await;
     }
 }
 
-async fn settle(shared: &Shared, batch: Vec<Settlement>) {
+async fn settle(shared: &Shared, batch: Arc<[Settlement]>) {
     match write(shared, &batch).await {
         Ok(()) => (),
         // One row that cannot be settled must not hold up the others.
         Err(error) if is_about_a_row(&error) => {
-            for one in &batch {
-                if let Err(error) = write(shared, std::slice::from_ref(one)).await {
+            for one in &*batch {
+                if let Err(error) = write(shared, &[one.clone()].into()).await {
                     shared.onlookers.metrics.unwritten(1);
                     tracing::error!(
                         error = &error as &dyn Error,
@@ -68,11 +68,11 @@ async fn settle(shared: &Shared, batch: Vec<Settlement>) {
 
 /// Writes a batch, however often it takes; gives up only when what fails is a row and not the store, or when filebell
 /// stops.
-async fn write(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> {
+async fn write(shared: &Shared, batch: &Arc<[Settlement]>) -> Result<(), StoreError> {
     let mut wait = AGAIN_MIN;
     let mut give_up_at = None;
     loop {
-        let error = match shared.store.settle(batch.to_vec(), shared.seams.now(), shared.seams.fresh_ids()).await {
+        let error = match shared.store.settle(batch.clone(), shared.seams.now(), shared.seams.fresh_ids()).await {
             Ok(held) => {
                 shared.set_store_fails(false);
                 shared.onlookers.feed.push(batch.iter().zip(&held).filter(|(_, held)| **held).map(|(one, _)| one));

@@ -16,6 +16,7 @@ mod suite;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use filebell_core::arrival::{Arrival, Fingerprint};
@@ -896,7 +897,7 @@ impl Store {
     /// lease; the others changed nothing.
     pub async fn settle(
         &self,
-        settlements: Vec<Settlement>,
+        settlements: Arc<[Settlement]>,
         now: TimestampMs,
         ids: FreshIds,
     ) -> Result<Vec<bool>, StoreError> {

@@ -163,7 +163,7 @@ impl Bench {
                 print: Some(u32::MAX),
             },
         };
-        self.store.settle(vec![settlement], at(secs), ids()).await.unwrap().pop().unwrap()
+        self.store.settle([settlement].into(), at(secs), ids()).await.unwrap().pop().unwrap()
     }
 
     /// Tells a new coalescing subscription of a file at 100 s, and rings again 10 s later.

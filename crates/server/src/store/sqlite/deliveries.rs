@@ -195,10 +195,11 @@ fn replay_one(
         return Ok(false);
     };
     let due_at = match owed::cadence_of(transaction, state, subscription)? {
-        Cadence::PerEvent => now.as_millis(),
-        Cadence::Coalesced { .. } if is_pending(transaction, subscription)? => return Ok(false),
+        None => return Ok(false),
+        Some(Cadence::PerEvent) => now.as_millis(),
+        Some(Cadence::Coalesced { .. }) if is_pending(transaction, subscription)? => return Ok(false),
         // The interval holds; a clock that was set back silences nobody for longer.
-        Cadence::Coalesced { .. } => {
+        Some(Cadence::Coalesced { .. }) => {
             let next = last_sent_at.map_or(0, |sent| sent.saturating_add(interval));
             next.clamp(now.as_millis(), now.as_millis().saturating_add(interval))
         }

@@ -1,7 +1,8 @@
 //! Files and the journal.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::iter;
+use std::sync::{Arc, LazyLock};
 
 use filebell_core::arrival::{Arrival, Claim, Present};
 use filebell_core::event::{Event, EventKind, StoredFile, Verdict, judge};
@@ -9,14 +10,16 @@ use filebell_core::id::{AccountId, Cursor, EventId, FileId, Seq};
 use filebell_core::path::FilePath;
 use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 
 use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, Rows, Seen, StoreError};
-use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, signed, stored_file};
-use super::tally::Tally;
+use super::block::{BLOCK_ROWS, Insert, blob, number, text};
+use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, signed, stored_file, unsigned};
 use super::writer::WriterState;
 use super::{SqliteStore, nextcloud, owed};
 use filebell_core::id::FreshIds;
+use uuid::Uuid;
 
 /// How many events are read at once while looking for those that were asked for.
 const SCAN_EVENTS: u32 = 1000;
@@ -62,28 +65,34 @@ impl SqliteStore {
         now: TimestampMs,
     ) -> Result<(), StoreError> {
         let remembering = self.0.desk.write_unsynced(move |transaction, state| {
+            static FILES: LazyLock<Insert<11>> = LazyLock::new(|| {
+                let columns = "id, account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, arrived_at, user";
+                let head = format!("INSERT INTO file ({columns})");
+                Insert::new(&head, " ON CONFLICT (account, path) DO NOTHING RETURNING size")
+            });
+            let rows = seen
+                .iter()
+                .map(|Seen { path, fingerprint }| {
+                    Ok([
+                        ValueRef::Integer(state.numbers.next_file(transaction)?.get()),
+                        ValueRef::Integer(account.get()),
+                        ValueRef::Blob(path.as_bytes()),
+                        ValueRef::Integer(signed(fingerprint.dev)),
+                        ValueRef::Integer(signed(fingerprint.inode)),
+                        number(fingerprint.birth_ns),
+                        ValueRef::Integer(signed(fingerprint.size)),
+                        ValueRef::Integer(fingerprint.mtime_ns),
+                        ValueRef::Integer(fingerprint.ctime_ns),
+                        ValueRef::Integer(now.as_millis()),
+                        text(&user),
+                    ])
+                })
+                .collect::<Result<Vec<_>, StoreError>>()?;
             let mut bytes = 0_u64;
-            let mut insert = transaction.prepare_cached(
-                "INSERT INTO file (account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, arrived_at, user)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (account, path) DO NOTHING",
-            )?;
-            for Seen { path, fingerprint } in &seen {
-                let inserted = insert.execute(params![
-                    account.get(),
-                    path.as_bytes(),
-                    signed(fingerprint.dev),
-                    signed(fingerprint.inode),
-                    fingerprint.birth_ns,
-                    signed(fingerprint.size),
-                    fingerprint.mtime_ns,
-                    fingerprint.ctime_ns,
-                    now.as_millis(),
-                    user
-                ])?;
-                if inserted > 0 {
-                    bytes = bytes.saturating_add(fingerprint.size);
-                }
-            }
+            FILES.write_returning(transaction, &rows, |row| {
+                bytes = bytes.saturating_add(unsigned(row.get(0)?));
+                Ok(())
+            })?;
             state.tally.holds(account, 0, bytes);
             Ok(())
         });
@@ -136,13 +145,7 @@ impl SqliteStore {
     }
 
     pub(in crate::store) async fn newest(&self) -> Result<Cursor, StoreError> {
-        self.read(|connection, _| {
-            // Numbers of removed events count too: they are never given out again.
-            let mut select = connection.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'event'")?;
-            let seq = select.query_row([], |row| row.get(0)).optional()?.unwrap_or(0);
-            Ok(Cursor::after(Seq::new(seq)))
-        })
-        .await
+        self.read(|connection, _| Ok(Cursor::after(Seq::new(newest_number(connection, "event")?)))).await
     }
 
     pub(in crate::store) async fn root_state(
@@ -188,11 +191,14 @@ fn recording(
     mut ids: FreshIds,
 ) -> impl FnMut(&Transaction<'_>, &mut WriterState<'_>) -> Result<Vec<Recorded>, StoreError> {
     move |transaction, state| {
-        let mut news = News::default();
-        let recorded = arrivals
-            .iter()
-            .map(|arrival| record_one(transaction, &mut state.tally, arrival, now, &mut ids, &mut news))
-            .collect::<Result<_, _>>()?;
+        let (mut news, mut recorded) = (News::default(), Vec::with_capacity(arrivals.len()));
+        let mut rest = &*arrivals;
+        while let Some((block, after)) =
+            rest.split_at_checked(length_of_block(rest)).filter(|(block, _)| !block.is_empty())
+        {
+            record_block(transaction, state, block, now, &mut ids, &mut news, &mut recorded)?;
+            rest = after;
+        }
         state.news |= !news.is_empty();
         owe(transaction, state, &news, now, &mut ids)?;
         Ok(recorded)
@@ -200,146 +206,249 @@ fn recording(
 }
 
 /// What is to be told of one batch, by account, in order.
-type News = BTreeMap<AccountId, Vec<(Seq, EventKind, FilePath)>>;
+type News<'a> = BTreeMap<AccountId, Vec<(Seq, EventKind, &'a FilePath)>>;
 
-fn record_one(
-    transaction: &Transaction<'_>,
-    tally: &mut Tally,
-    arrival: &Arrival,
-    now: TimestampMs,
-    ids: &mut FreshIds,
-    news: &mut News,
-) -> Result<Recorded, StoreError> {
-    let at_path = file_at(transaction, arrival.account, &arrival.path)?;
-    let moved_from = match (&at_path, &arrival.claim) {
-        (None, Claim::Present(Present { moved_from: Some(from), .. })) => file_at(transaction, arrival.account, from)?,
-        _ => None,
+/// So many of the first arrivals can be judged before any of them is written: none names a path that one before it
+/// names.
+fn length_of_block(arrivals: &[Arrival]) -> usize {
+    let first = arrivals.get(..BLOCK_ROWS).unwrap_or(arrivals);
+    let meets = |at: usize, arrival: &Arrival| {
+        let before = first.get(..at).unwrap_or_default();
+        paths(arrival).any(|path| before.iter().any(|other| paths(other).any(|other| other == path)))
     };
-    let verdict = judge(arrival, at_path.as_ref(), moved_from.as_ref());
-    let stored = at_path.or(moved_from);
-    let known = stored.as_ref().map(|file| file.id);
-    let held = stored.as_ref().map_or(0, |file| file.fingerprint.size);
-    let (kind, file) = match (&arrival.claim, verdict) {
-        (_, Verdict::Nothing) => return Ok(Recorded::Silent),
-        (Claim::Present(present), Verdict::Refresh | Verdict::Baseline) => {
-            let arrived_at = stored.as_ref().map_or(now, |file| file.arrived_at);
-            let user = stored.as_ref().map_or(arrival.user.as_str(), |file| file.user.as_str());
-            write_file(transaction, known, arrival, present, arrived_at, user)?;
-            tally.holds(arrival.account, held, present.version.size);
-            return Ok(Recorded::Silent);
-        }
-        (Claim::Present(present), Verdict::News(kind)) => {
-            // A file that only moved has not arrived anew.
-            let moved = stored.as_ref().filter(|_| kind == EventKind::Moved);
-            let arrived_at = moved.map_or(now, |file| file.arrived_at);
-            let user = moved.map_or(arrival.user.as_str(), |file| file.user.as_str());
-            let file = write_file(transaction, known, arrival, present, arrived_at, user)?;
-            tally.holds(arrival.account, held, present.version.size);
-            (kind, file)
-        }
-        (Claim::Gone, Verdict::News(kind)) => {
-            let Some(file) = known else { return Ok(Recorded::Silent) };
-            transaction.prepare_cached("DELETE FROM file WHERE id = ?1")?.execute([file.get()])?;
-            tally.holds(arrival.account, held, 0);
-            (kind, file)
-        }
-        (Claim::Gone, Verdict::Refresh | Verdict::Baseline) => return Ok(Recorded::Silent),
-    };
-    let previous = stored.as_ref().map(|file| &file.path).filter(|path| **path != arrival.path);
-    nextcloud::follow(transaction, arrival.account, kind, previous, &arrival.path)?;
-    let id = EventId::new(ids());
-    let seq = write_event(transaction, arrival, kind, file, previous, id, now)?;
-    news.entry(arrival.account).or_default().push((seq, kind, arrival.path.clone()));
-    Ok(Recorded::Event { seq, id, file, kind })
+    first.iter().enumerate().position(|(at, arrival)| meets(at, arrival)).unwrap_or(first.len())
 }
 
-fn write_file(
+fn paths(arrival: &Arrival) -> impl Iterator<Item = &FilePath> {
+    iter::once(&arrival.path).chain(moved_from(&arrival.claim))
+}
+
+fn moved_from(claim: &Claim) -> Option<&FilePath> {
+    match claim {
+        Claim::Present(present) => present.moved_from.as_ref(),
+        Claim::Gone => None,
+    }
+}
+
+/// An event to be written.
+struct NewEvent<'a> {
+    seq: Seq,
+    id: Uuid,
+    kind: EventKind,
+    file: FileId,
+    arrival: &'a Arrival,
+    previous: Option<FilePath>,
+}
+
+/// Judges arrivals that do not touch each other, and writes them.
+fn record_block<'a>(
     transaction: &Transaction<'_>,
-    known: Option<FileId>,
+    state: &mut WriterState<'_>,
+    block: &'a [Arrival],
+    now: TimestampMs,
+    ids: &mut FreshIds,
+    news: &mut News<'a>,
+    recorded: &mut Vec<Recorded>,
+) -> Result<(), StoreError> {
+    let (mut files, mut events) = (Vec::new(), Vec::new());
+    for arrival in block {
+        let at_path = file_at(transaction, arrival.account, &arrival.path)?;
+        let moved_from = match (&at_path, moved_from(&arrival.claim)) {
+            (None, Some(from)) => file_at(transaction, arrival.account, from)?,
+            _ => None,
+        };
+        let verdict = judge(arrival, at_path.as_ref(), moved_from.as_ref());
+        let stored = at_path.or(moved_from);
+        let Some((kind, file)) = record_file(transaction, state, arrival, verdict, stored.as_ref(), now, &mut files)?
+        else {
+            recorded.push(Recorded::Silent);
+            continue;
+        };
+        let previous = stored.map(|file| file.path).filter(|path| *path != arrival.path);
+        nextcloud::follow(transaction, arrival.account, kind, previous.as_ref(), &arrival.path)?;
+        let (seq, id) = (state.numbers.next_event(transaction)?, ids());
+        recorded.push(Recorded::Event { seq, id: EventId::new(id), file, kind });
+        news.entry(arrival.account).or_default().push((seq, kind, &arrival.path));
+        events.push(NewEvent { seq, id, kind, file, arrival, previous });
+    }
+    write_files(transaction, &files)?;
+    write_events(transaction, &events, now)
+}
+
+/// Writes, or gathers if it is new, the row of one file; answers what is to be told of it.
+fn record_file<'a>(
+    transaction: &Transaction<'_>,
+    state: &mut WriterState<'_>,
+    arrival: &'a Arrival,
+    verdict: Verdict,
+    stored: Option<&StoredFile>,
+    now: TimestampMs,
+    files: &mut Vec<NewFile<'a>>,
+) -> Result<Option<(EventKind, FileId)>, StoreError> {
+    let held = stored.map_or(0, |file| file.fingerprint.size);
+    let (present, kind) = match (&arrival.claim, verdict) {
+        (_, Verdict::Nothing) | (Claim::Gone, Verdict::Refresh | Verdict::Baseline) => return Ok(None),
+        (Claim::Gone, Verdict::News(kind)) => {
+            let Some(file) = stored.map(|file| file.id) else { return Ok(None) };
+            transaction.prepare_cached("DELETE FROM file WHERE id = ?1")?.execute([file.get()])?;
+            state.tally.holds(arrival.account, held, 0);
+            return Ok(Some((kind, file)));
+        }
+        (Claim::Present(present), Verdict::Refresh | Verdict::Baseline) => (present, None),
+        (Claim::Present(present), Verdict::News(kind)) => (present, Some(kind)),
+    };
+    state.tally.holds(arrival.account, held, present.version.size);
+    // A file that only moved, or whose content is the same, has not arrived anew.
+    let same = stored.filter(|_| kind.is_none_or(|kind| kind == EventKind::Moved));
+    let arrived_at = same.map_or(now, |file| file.arrived_at);
+    let id = match stored {
+        None => {
+            let id = state.numbers.next_file(transaction)?;
+            files.push(NewFile { id, arrival, present, arrived_at });
+            id
+        }
+        Some(known) => {
+            let user = same.map_or(arrival.user.as_str(), |file| file.user.as_str());
+            update_file(transaction, known.id, arrival, present, arrived_at, user)?;
+            known.id
+        }
+    };
+    Ok(kind.map(|kind| (kind, id)))
+}
+
+/// A file to be written that is not known yet.
+struct NewFile<'a> {
+    id: FileId,
+    arrival: &'a Arrival,
+    present: &'a Present,
+    arrived_at: TimestampMs,
+}
+
+fn write_files(transaction: &Transaction<'_>, files: &[NewFile<'_>]) -> Result<(), StoreError> {
+    static FILES: LazyLock<Insert<13>> = LazyLock::new(|| {
+        let columns =
+            "id, account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, sha256, md5, arrived_at, user";
+        Insert::new(&format!("INSERT OR ROLLBACK INTO file ({columns})"), "")
+    });
+    let rows = files.iter().map(|NewFile { id, arrival, present, arrived_at }| {
+        let print = &present.fingerprint;
+        [
+            ValueRef::Integer(id.get()),
+            ValueRef::Integer(arrival.account.get()),
+            ValueRef::Blob(arrival.path.as_bytes()),
+            ValueRef::Integer(signed(print.dev)),
+            ValueRef::Integer(signed(print.inode)),
+            number(print.birth_ns),
+            ValueRef::Integer(signed(present.version.size)),
+            ValueRef::Integer(print.mtime_ns),
+            ValueRef::Integer(print.ctime_ns),
+            ValueRef::Blob(&present.version.sha256),
+            ValueRef::Blob(&present.version.md5),
+            ValueRef::Integer(arrived_at.as_millis()),
+            text(&arrival.user),
+        ]
+    });
+    FILES.write(transaction, &rows.collect::<Vec<_>>())
+}
+
+fn update_file(
+    transaction: &Transaction<'_>,
+    id: FileId,
     arrival: &Arrival,
     present: &Present,
     arrived_at: TimestampMs,
     user: &str,
-) -> Result<FileId, StoreError> {
-    // Two statements: one that does either cannot be undone half-way without a copy of every page it writes.
-    let mut write = transaction.prepare_cached(match known {
-        None => {
-            "INSERT INTO file (account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, sha256, md5, arrived_at,
-                 user)
-             VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
-        }
-        Some(_) => {
-            "UPDATE file SET path = ?3, dev = ?4, inode = ?5, birth_ns = ?6, size = ?7, mtime_ns = ?8, ctime_ns = ?9,
-                 sha256 = ?10, md5 = ?11, arrived_at = ?12, user = ?13 WHERE id = ?1 AND account = ?2"
-        }
-    })?;
+) -> Result<(), StoreError> {
     let print = &present.fingerprint;
-    let values = params![
-        known.map(FileId::get),
-        arrival.account.get(),
-        arrival.path.as_bytes(),
-        signed(print.dev),
-        signed(print.inode),
-        print.birth_ns,
-        signed(present.version.size),
-        print.mtime_ns,
-        print.ctime_ns,
-        present.version.sha256,
-        present.version.md5,
-        arrived_at.as_millis(),
-        user
-    ];
-    match known {
-        None => Ok(FileId::new(write.insert(values)?)),
-        Some(id) => {
-            write.execute(values)?;
-            Ok(id)
-        }
+    transaction
+        .prepare_cached(
+            "UPDATE file SET path = ?3, dev = ?4, inode = ?5, birth_ns = ?6, size = ?7, mtime_ns = ?8, ctime_ns = ?9,
+                 sha256 = ?10, md5 = ?11, arrived_at = ?12, user = ?13 WHERE id = ?1 AND account = ?2",
+        )?
+        .execute(params![
+            id.get(),
+            arrival.account.get(),
+            arrival.path.as_bytes(),
+            signed(print.dev),
+            signed(print.inode),
+            print.birth_ns,
+            signed(present.version.size),
+            print.mtime_ns,
+            print.ctime_ns,
+            present.version.sha256,
+            present.version.md5,
+            arrived_at.as_millis(),
+            user
+        ])?;
+    Ok(())
+}
+
+fn write_events(transaction: &Transaction<'_>, events: &[NewEvent<'_>], now: TimestampMs) -> Result<(), StoreError> {
+    static EVENTS: LazyLock<Insert<15>> =
+        LazyLock::new(|| Insert::new(&format!("INSERT OR ROLLBACK INTO event ({EVENT_COLUMNS})"), ""));
+    let rows = events.iter().map(|NewEvent { seq, id, kind, file, arrival, previous }| {
+        let present = match &arrival.claim {
+            Claim::Present(present) => Some(present),
+            Claim::Gone => None,
+        };
+        [
+            ValueRef::Integer(seq.get()),
+            ValueRef::Blob(id.as_bytes()),
+            text(kind.as_str()),
+            ValueRef::Integer(arrival.account.get()),
+            ValueRef::Integer(file.get()),
+            ValueRef::Blob(arrival.path.as_bytes()),
+            blob(previous.as_ref().map(FilePath::as_bytes)),
+            number(present.map(|present| signed(present.version.size))),
+            blob(present.map(|present| present.version.sha256.as_slice())),
+            blob(present.map(|present| present.version.md5.as_slice())),
+            number(present.map(|present| present.fingerprint.mtime_ms())),
+            text(&arrival.user),
+            text(arrival.source.as_str()),
+            present.map_or(ValueRef::Null, |present| text(present.completeness.as_str())),
+            ValueRef::Integer(now.as_millis()),
+        ]
+    });
+    EVENTS.write(transaction, &rows.collect::<Vec<_>>())
+}
+
+/// The newest numbers that were given out, read from the table where they are not known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Numbers {
+    file: Option<i64>,
+    event: Option<i64>,
+}
+
+impl Numbers {
+    fn next_file(&mut self, connection: &Connection) -> Result<FileId, StoreError> {
+        Ok(FileId::new(next(&mut self.file, connection, "file")?))
+    }
+
+    fn next_event(&mut self, connection: &Connection) -> Result<Seq, StoreError> {
+        Ok(Seq::new(next(&mut self.event, connection, "event")?))
     }
 }
 
-fn write_event(
-    transaction: &Transaction<'_>,
-    arrival: &Arrival,
-    kind: EventKind,
-    file: FileId,
-    previous: Option<&FilePath>,
-    id: EventId,
-    now: TimestampMs,
-) -> Result<Seq, StoreError> {
-    let present = match &arrival.claim {
-        Claim::Present(present) => Some(present),
-        Claim::Gone => None,
+fn next(last: &mut Option<i64>, connection: &Connection, table: &str) -> Result<i64, StoreError> {
+    let newest = match *last {
+        Some(newest) => newest,
+        None => newest_number(connection, table)?,
     };
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO event (id, kind, account, file, path, previous_path, size, sha256, md5, mtime_ms, user, source,
-             completeness, recorded_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-    )?;
-    let seq = insert.insert(params![
-        id.uuid().as_bytes(),
-        kind.as_str(),
-        arrival.account.get(),
-        file.get(),
-        arrival.path.as_bytes(),
-        previous.map(FilePath::as_bytes),
-        present.map(|present| signed(present.version.size)),
-        present.map(|present| present.version.sha256),
-        present.map(|present| present.version.md5),
-        present.map(|present| present.fingerprint.mtime_ms()),
-        arrival.user,
-        arrival.source.as_str(),
-        present.map(|present| present.completeness.as_str()),
-        now.as_millis()
-    ])?;
-    Ok(Seq::new(seq))
+    *last = Some(newest + 1);
+    Ok(newest + 1)
+}
+
+/// The newest number of a table. Those of removed rows count too: they are never given out again.
+fn newest_number(connection: &Connection, table: &str) -> Result<i64, StoreError> {
+    let mut select = connection.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = ?1")?;
+    Ok(select.query_row([table], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
 /// Writes what every matching subscription is owed for the news.
 fn owe(
     transaction: &Transaction<'_>,
     state: &mut WriterState<'_>,
-    news: &News,
+    news: &News<'_>,
     now: TimestampMs,
     ids: &mut FreshIds,
 ) -> Result<(), StoreError> {
@@ -357,7 +466,7 @@ fn owe(
     Ok(())
 }
 
-fn matching(subscription: &Arc<Subscription>, events: &[(Seq, EventKind, FilePath)]) -> Vec<Seq> {
+fn matching(subscription: &Arc<Subscription>, events: &[(Seq, EventKind, &FilePath)]) -> Vec<Seq> {
     events.iter().filter(|(_, kind, path)| subscription.filter.wants(*kind, path)).map(|(seq, ..)| *seq).collect()
 }
 

@@ -168,11 +168,11 @@ impl Leases {
     }
 
     /// Ends a lease, if it is still this one.
-    pub(super) fn release(&mut self, claimed: &Claimed) {
-        if let Some(held) = self.held.get_mut(&claimed.subscription)
-            && held.leases.get(&claimed.notification).is_some_and(|lease| lease.token == claimed.token)
+    pub(super) fn release(&mut self, subscription: SubscriptionId, id: NotificationId, token: LeaseToken) {
+        if let Some(held) = self.held.get_mut(&subscription)
+            && held.leases.get(&id).is_some_and(|lease| lease.token == token)
         {
-            held.leases.remove(&claimed.notification);
+            held.leases.remove(&id);
         }
     }
 

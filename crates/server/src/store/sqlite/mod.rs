@@ -4,6 +4,7 @@
 //! memory: only one process serves a data directory, so they need not outlive it, and after a crash there is nothing
 //! to wait for.
 
+mod block;
 mod checkpoint;
 mod deliveries;
 mod directory;

@@ -1,7 +1,8 @@
 //! What subscriptions are owed: made with the events, claimed, settled.
 
-use std::collections::HashSet;
-use std::sync::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::iter;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use filebell_core::id::{AccountId, NotificationId, Seq, SubscriptionId};
@@ -9,12 +10,14 @@ use filebell_core::plan::{Change, Ledger, Mark, Owed, Settled};
 use filebell_core::retry::Step;
 use filebell_core::subscription::{Cadence, ProtocolKind, Subscription, SubscriptionStatus};
 use filebell_core::time::{TimestampMs, TimestampSecs};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
 use super::super::{
     Attempt, Claimed, LeaseToken, Notification, NotificationState, Rows, Settlement, StoreError, Timing,
 };
+use super::block::{BLOCK_ROWS, Insert, bind, blob, number, placeholders, text};
 use super::leases::{Held, Leases, Taken};
 use super::rows::{NOTIFICATION_COLUMNS, mark, notification, signed, unsigned, word};
 use super::writer::{Writer, WriterState};
@@ -96,13 +99,12 @@ impl SqliteStore {
 
     pub(in crate::store) async fn settle(
         &self,
-        settlements: Vec<Settlement>,
+        settlements: Arc<[Settlement]>,
         now: TimestampMs,
         mut ids: FreshIds,
     ) -> Result<Vec<bool>, StoreError> {
         let answer = self.0.desk.share((Rows::Attempts, settlements.len()), true, move |transaction, state| {
-            state.settled.extend(settlements.iter().map(|one| one.claimed.clone()));
-            settlements.iter().map(|one| settle_one(transaction, state, one, now, &mut ids)).collect()
+            settle(transaction, state, &settlements, now, &mut ids)
         });
         answer.await.map_err(|_| StoreError::Closed)?
     }
@@ -110,7 +112,7 @@ impl SqliteStore {
     pub(in crate::store) async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
         let mut leases = lock(&self.0.leases);
         for claimed in &claimed {
-            leases.release(claimed);
+            leases.release(claimed.subscription, claimed.notification, claimed.token);
             leases.pull_back(claimed.subscription, TimestampMs::ZERO);
         }
         Ok(())
@@ -163,9 +165,10 @@ impl SqliteStore {
             let cadence = cadence_of(transaction, state, subscription)?;
             // A coalescing subscription has one outstanding; the newest dead one covers what the older ones did.
             let limit = match cadence {
-                Cadence::PerEvent => -1,
-                Cadence::Coalesced { .. } if outstanding(transaction, subscription)?.is_some() => 0,
-                Cadence::Coalesced { .. } => 1,
+                None => 0,
+                Some(Cadence::PerEvent) => -1,
+                Some(Cadence::Coalesced { .. }) if outstanding(transaction, subscription)?.is_some() => 0,
+                Some(Cadence::Coalesced { .. }) => 1,
             };
             let replayed = transaction.execute(
                 "UPDATE notification SET state = 'pending', earlier_attempts = earlier_attempts + attempts,
@@ -225,18 +228,20 @@ pub(super) fn note(
     let mut ledger = read_ledger(transaction, subscription.id)?;
     match subscription.cadence() {
         Cadence::PerEvent => {
-            for seq in matched {
-                let last = Mark { seq: *seq, ordinal: ledger.newest.ordinal.saturating_add(1) };
-                let after = Mark { seq: Seq::new(seq.get() - 1), ordinal: ledger.newest.ordinal };
-                let id = NotificationId::new(ids());
-                let owed = Owed { id, after, last, due_at: now, sealed: true };
-                insert(transaction, state, subscription.id, &owed, now)?;
-                if state.is_active(subscription.id) {
-                    state.fresh.push(fresh(subscription.id, &owed, now));
-                } else {
-                    lock(state.leases).pull_back(subscription.id, now);
-                }
-                ledger.newest = last;
+            let owed: Vec<Owed> = matched
+                .iter()
+                .map(|seq| {
+                    let last = Mark { seq: *seq, ordinal: ledger.newest.ordinal.saturating_add(1) };
+                    let after = Mark { seq: Seq::new(seq.get() - 1), ordinal: ledger.newest.ordinal };
+                    ledger.newest = last;
+                    Owed { id: NotificationId::new(ids()), after, last, due_at: now, sealed: true }
+                })
+                .collect();
+            insert(transaction, state, subscription.id, &owed, now)?;
+            if state.is_active(subscription.id) {
+                state.fresh.extend(owed.iter().map(|owed| fresh(subscription.id, owed, now)));
+            } else {
+                lock(state.leases).pull_back(subscription.id, now);
             }
         }
         Cadence::Coalesced { min_interval } => {
@@ -251,49 +256,128 @@ pub(super) fn note(
     write_ledger(transaction, subscription.id, &ledger)
 }
 
+/// Writes ended attempts; answers which of them still held their lease.
+fn settle(
+    transaction: &Transaction<'_>,
+    state: &mut WriterState<'_>,
+    settlements: &[Settlement],
+    now: TimestampMs,
+    ids: &mut FreshIds,
+) -> Result<Vec<bool>, StoreError> {
+    let mut written: Vec<Option<u32>> = vec![None; settlements.len()];
+    let mut accepted = Vec::new();
+    for (at, (one, number)) in settlements.iter().zip(&mut written).enumerate() {
+        let claimed = &one.claimed;
+        state.settled.push((claimed.subscription, claimed.notification, claimed.token));
+        if lock(state.leases).token(claimed.subscription, claimed.notification) != Some(claimed.token) {
+            continue;
+        }
+        // The subscription may have been removed meanwhile, and with it what it was owed.
+        let Some(cadence) = cadence_of(transaction, state, claimed.subscription)? else { continue };
+        if cadence == Cadence::PerEvent && one.step == Step::Delivered {
+            accepted.push((at, one));
+        } else {
+            *number = settle_one(transaction, state, one, cadence, now, ids)?;
+        }
+    }
+    let numbers = write_accepted(transaction, &accepted, now)?;
+    for (at, one) in accepted {
+        let Some(number) = numbers.get(&one.claimed.notification).copied() else { continue };
+        state.tally.went(one.claimed.subscription, NotificationState::Pending, NotificationState::Delivered, 1);
+        written.get_mut(at).into_iter().for_each(|slot| *slot = Some(number));
+    }
+    let attempts: Vec<(&Settlement, u32)> =
+        settlements.iter().zip(&written).filter_map(|(one, number)| Some((one, (*number)?))).collect();
+    for (one, _) in &attempts {
+        state.tally.attempted(one.claimed.subscription, one.step == Step::Delivered, &one.attempt);
+    }
+    write_attempts(transaction, &attempts)?;
+    Ok(written.iter().map(Option::is_some).collect())
+}
+
+/// Notifications of one event that were accepted; answers how many attempts were made of each that was still pending.
+fn write_accepted(
+    transaction: &Transaction<'_>,
+    accepted: &[(usize, &Settlement)],
+    now: TimestampMs,
+) -> Result<HashMap<NotificationId, u32>, StoreError> {
+    static STATEMENTS: LazyLock<[String; 2]> = LazyLock::new(|| {
+        [1, BLOCK_ROWS].map(|rows| {
+            let mut text = "UPDATE OR ROLLBACK notification SET state = 'delivered', settled_at = ?, body = NULL,
+                 attempts = attempts + 1, sealed = 1 WHERE state = 'pending' AND id IN ("
+                .to_owned();
+            placeholders(&mut text, rows);
+            text + ") RETURNING id, attempts + earlier_attempts"
+        })
+    });
+    let [one, block] = &*STATEMENTS;
+    let ids: Vec<[u8; 16]> = accepted.iter().map(|(_, one)| *one.claimed.notification.uuid().as_bytes()).collect();
+    let mut numbers = HashMap::with_capacity(ids.len());
+    let mut write = |text: &str, ids: &[[u8; 16]]| -> Result<(), StoreError> {
+        let mut update = transaction.prepare_cached(text)?;
+        let values = ids.iter().map(|id| ValueRef::Blob(id));
+        let values: Vec<_> = iter::once(ValueRef::Integer(now.as_millis())).chain(values).collect();
+        bind(&mut update, &values)?;
+        let mut rows = update.raw_query();
+        while let Some(row) = rows.next()? {
+            numbers.insert(NotificationId::new(Uuid::from_bytes(row.get(0)?)), row.get(1)?);
+        }
+        Ok(())
+    };
+    let (blocks, rest) = ids.as_chunks::<BLOCK_ROWS>();
+    blocks.iter().try_for_each(|ids| write(block, ids))?;
+    rest.chunks(1).try_for_each(|id| write(one, id))?;
+    Ok(numbers)
+}
+
+/// Writes what becomes of one notification; answers how many attempts were made of it, unless it does not wait any
+/// more.
 fn settle_one(
     transaction: &Transaction<'_>,
     state: &mut WriterState<'_>,
     settlement: &Settlement,
+    cadence: Cadence,
     now: TimestampMs,
     ids: &mut FreshIds,
-) -> Result<bool, StoreError> {
+) -> Result<Option<u32>, StoreError> {
     let claimed = &settlement.claimed;
-    if lock(state.leases).token(claimed.subscription, claimed.notification) != Some(claimed.token) {
-        return Ok(false);
-    }
-    // The subscription may have been removed meanwhile, and with it what it was owed.
-    let changed = match claimed.rung {
+    let number = match claimed.rung {
         None => write_outcome(transaction, state, settlement, now)?,
         Some(_) => transaction
             .prepare_cached(
                 "UPDATE notification SET attempts = ?2, state = iif(?3, 'delivered', state)
-                 WHERE id = ?1 AND state IN ('delivered', 'told')",
+                 WHERE id = ?1 AND state IN ('delivered', 'told') RETURNING attempts + earlier_attempts",
             )?
-            .execute(params![
-                claimed.notification.uuid().as_bytes(),
-                claimed.attempts.saturating_add(1),
-                settlement.step == Step::Delivered
-            ])?,
+            .query_row(
+                params![
+                    claimed.notification.uuid().as_bytes(),
+                    claimed.attempts.saturating_add(1),
+                    settlement.step == Step::Delivered
+                ],
+                |row| row.get(0),
+            )
+            .optional()?,
     };
-    if changed == 0 {
-        return Ok(false);
+    if number.is_none() {
+        return Ok(None);
     }
-    write_attempt(transaction, settlement)?;
-    state.tally.attempted(claimed.subscription, settlement.step == Step::Delivered, &settlement.attempt);
-    if let Cadence::Coalesced { min_interval } = cadence_of(transaction, state, claimed.subscription)? {
+    if settlement.step == Step::Disable {
+        let reason = "the endpoint answered 410 Gone";
+        directory::set_status(transaction, claimed.subscription, SubscriptionStatus::Disabled, Some(reason))?;
+    }
+    if let Cadence::Coalesced { min_interval } = cadence {
         plan_next(transaction, state, settlement, min_interval, now, ids)?;
     }
-    Ok(true)
+    Ok(number)
 }
 
-/// Writes what becomes of a pending notification; answers whether it still was one.
+/// Writes what becomes of a pending notification; answers how many attempts were made of it, if it still was one.
 fn write_outcome(
     transaction: &Transaction<'_>,
     state: &mut WriterState<'_>,
     settlement: &Settlement,
     now: TimestampMs,
-) -> Result<usize, StoreError> {
+) -> Result<Option<u32>, StoreError> {
     let claimed = &settlement.claimed;
     let (new_state, due_at, settled_at, body) = match settlement.step {
         Step::Delivered => (NotificationState::Delivered, None, Some(now), None),
@@ -302,62 +386,59 @@ fn write_outcome(
         Step::Disable => (NotificationState::Pending, Some(now), None, Some(&settlement.body)),
         Step::Dead => (NotificationState::Dead, None, Some(now), Some(&settlement.body)),
     };
-    let changed = transaction
+    let number = transaction
         .prepare_cached(
             "UPDATE notification SET state = ?2, due_at = coalesce(?3, due_at), settled_at = ?4, body = ?5,
-                 attempts = ?6, sealed = 1 WHERE id = ?1 AND state = 'pending'",
+                 attempts = ?6, sealed = 1 WHERE id = ?1 AND state = 'pending' RETURNING attempts + earlier_attempts",
         )?
-        .execute(params![
-            claimed.notification.uuid().as_bytes(),
-            new_state.as_str(),
-            due_at.map(TimestampMs::as_millis),
-            settled_at.map(TimestampMs::as_millis),
-            body,
-            claimed.attempts.saturating_add(1)
-        ])?;
-    state.tally.went(claimed.subscription, NotificationState::Pending, new_state, changed);
+        .query_row(
+            params![
+                claimed.notification.uuid().as_bytes(),
+                new_state.as_str(),
+                due_at.map(TimestampMs::as_millis),
+                settled_at.map(TimestampMs::as_millis),
+                body,
+                claimed.attempts.saturating_add(1)
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    state.tally.went(claimed.subscription, NotificationState::Pending, new_state, usize::from(number.is_some()));
     if let Some(due_at) = due_at {
         lock(state.leases).pull_back(claimed.subscription, due_at);
     }
-    Ok(changed)
+    Ok(number)
 }
 
-fn write_attempt(transaction: &Transaction<'_>, settlement: &Settlement) -> Result<(), StoreError> {
-    let Settlement { claimed, attempt, .. } = settlement;
-    transaction
-        .prepare_cached(
-            // One that is written again is overwritten.
-            "INSERT INTO attempt (notification, number, started_at, took_ms, status, detail, resolve_us, connect_us,
-                 tls_us, first_byte_us, answer, print, since_secs)
-             VALUES (?1, ?2 + (SELECT earlier_attempts FROM notification WHERE id = ?1), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
-                 ?11, ?12, ?13)
-             ON CONFLICT (notification, number) DO UPDATE SET started_at = excluded.started_at,
-                 took_ms = excluded.took_ms, status = excluded.status, detail = excluded.detail,
-                 resolve_us = excluded.resolve_us, connect_us = excluded.connect_us, tls_us = excluded.tls_us,
-                 first_byte_us = excluded.first_byte_us, answer = excluded.answer, print = excluded.print,
-                 since_secs = excluded.since_secs",
-        )?
-        .execute(params![
-            claimed.notification.uuid().as_bytes(),
-            claimed.attempts.saturating_add(1),
-            attempt.started_at.as_millis(),
-            i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX),
-            attempt.status,
-            attempt.detail,
-            micros(attempt.timing.resolve),
-            micros(attempt.timing.connect),
-            micros(attempt.timing.tls),
-            micros(attempt.timing.first_byte),
-            Some(&attempt.answer).filter(|answer| !answer.is_empty()),
-            attempt.print,
-            // Later attempts send the body of the first.
-            Some(claimed.since.as_secs()).filter(|since| claimed.body.is_none() && *since != 0)
-        ])?;
-    if settlement.step == Step::Disable {
-        let reason = "the endpoint answered 410 Gone";
-        directory::set_status(transaction, claimed.subscription, SubscriptionStatus::Disabled, Some(reason))?;
-    }
-    Ok(())
+/// Writes attempts with their numbers. One that is written again is overwritten.
+fn write_attempts(transaction: &Transaction<'_>, attempts: &[(&Settlement, u32)]) -> Result<(), StoreError> {
+    static ATTEMPTS: LazyLock<Insert<13>> = LazyLock::new(|| {
+        let columns = "notification, number, started_at, took_ms, status, detail, resolve_us, connect_us, tls_us,
+             first_byte_us, answer, print, since_secs";
+        Insert::new(&format!("INSERT OR REPLACE INTO attempt ({columns})"), "")
+    });
+    let ids: Vec<[u8; 16]> = attempts.iter().map(|(one, _)| *one.claimed.notification.uuid().as_bytes()).collect();
+    let rows = attempts.iter().zip(&ids).map(|((one, count), id)| {
+        let Settlement { claimed, attempt, .. } = one;
+        // Later attempts send the body of the first.
+        let since = Some(claimed.since.as_secs()).filter(|since| claimed.body.is_none() && *since != 0);
+        [
+            ValueRef::Blob(id),
+            ValueRef::Integer(i64::from(*count)),
+            ValueRef::Integer(attempt.started_at.as_millis()),
+            ValueRef::Integer(i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX)),
+            number(attempt.status.map(i64::from)),
+            attempt.detail.as_deref().map_or(ValueRef::Null, text),
+            number(micros(attempt.timing.resolve)),
+            number(micros(attempt.timing.connect)),
+            number(micros(attempt.timing.tls)),
+            number(micros(attempt.timing.first_byte)),
+            blob(Some(&*attempt.answer).filter(|answer| !answer.is_empty())),
+            number(attempt.print.map(i64::from)),
+            number(since),
+        ]
+    });
+    ATTEMPTS.write(transaction, &rows.collect::<Vec<_>>())
 }
 
 fn micros(time: Option<Duration>) -> Option<i64> {
@@ -554,7 +635,7 @@ fn apply(
                 .execute([subscription.get()])?;
             state.tally.went(subscription, NotificationState::Told, NotificationState::Superseded, told);
             end_ring(transaction, subscription)?;
-            insert(transaction, state, subscription, owed, now)?;
+            insert(transaction, state, subscription, std::slice::from_ref(owed), now)?;
             lock(state.leases).pull_back(subscription, owed.due_at);
             Ok(())
         }
@@ -576,32 +657,37 @@ fn apply(
     }
 }
 
+/// Writes pending notifications.
 fn insert(
     transaction: &Transaction<'_>,
     state: &mut WriterState<'_>,
     subscription: SubscriptionId,
-    owed: &Owed,
+    owed: &[Owed],
     now: TimestampMs,
 ) -> Result<(), StoreError> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO notification (id, subscription, state, after_seq, after_ordinal, last_seq, last_ordinal,
-                 sealed, due_at, created_at)
-             VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            owed.id.uuid().as_bytes(),
-            subscription.get(),
-            owed.after.seq.get(),
-            signed(owed.after.ordinal),
-            owed.last.seq.get(),
-            signed(owed.last.ordinal),
-            owed.sealed,
-            owed.due_at.as_millis(),
-            now.as_millis()
-        ])?;
-    state.tally.made(subscription);
-    log(subscription, owed, "made");
+    static NOTIFICATIONS: LazyLock<Insert<10>> = LazyLock::new(|| {
+        let columns = "id, subscription, state, after_seq, after_ordinal, last_seq, last_ordinal, sealed, due_at,
+             created_at";
+        Insert::new(&format!("INSERT OR ROLLBACK INTO notification ({columns})"), "")
+    });
+    let ids: Vec<[u8; 16]> = owed.iter().map(|one| *one.id.uuid().as_bytes()).collect();
+    let rows = owed.iter().zip(&ids).map(|(one, id)| {
+        [
+            ValueRef::Blob(id),
+            ValueRef::Integer(subscription.get()),
+            text(NotificationState::Pending.as_str()),
+            ValueRef::Integer(one.after.seq.get()),
+            ValueRef::Integer(signed(one.after.ordinal)),
+            ValueRef::Integer(one.last.seq.get()),
+            ValueRef::Integer(signed(one.last.ordinal)),
+            ValueRef::Integer(i64::from(one.sealed)),
+            ValueRef::Integer(one.due_at.as_millis()),
+            ValueRef::Integer(now.as_millis()),
+        ]
+    });
+    NOTIFICATIONS.write(transaction, &rows.collect::<Vec<_>>())?;
+    state.tally.made(subscription, owed.len());
+    owed.iter().for_each(|owed| log(subscription, owed, "made"));
     Ok(())
 }
 
@@ -740,23 +826,23 @@ fn outstanding(transaction: &Transaction<'_>, subscription: SubscriptionId) -> R
     select.query_row([subscription.get()], |row| Ok(read(row))).optional()?.transpose()
 }
 
+/// How a subscription gathers its events; `None` if there is no such subscription.
 pub(super) fn cadence_of(
     transaction: &Transaction<'_>,
     state: &mut WriterState<'_>,
     subscription: SubscriptionId,
-) -> Result<Cadence, StoreError> {
+) -> Result<Option<Cadence>, StoreError> {
     if let Some(cadence) = state.cadences.get(&subscription) {
-        return Ok(*cadence);
+        return Ok(Some(*cadence));
     }
     let account: Option<i64> = transaction
         .prepare_cached("SELECT account FROM subscription WHERE id = ?1")?
         .query_row([subscription.get()], |row| row.get(0))
         .optional()?;
-    let account = account.ok_or_else(|| StoreError::Missing(subscription.to_string()))?;
+    let Some(account) = account else { return Ok(None) };
     let subscriptions = state.subscriptions_of(transaction, AccountId::new(account))?;
     let cadence = subscriptions.iter().find(|one| one.id == subscription).map(|one| one.cadence());
-    let cadence = cadence.ok_or_else(|| StoreError::Missing(subscription.to_string()))?;
-    state.cadences.insert(subscription, cadence);
+    state.cadences.extend(cadence.map(|cadence| (subscription, cadence)));
     Ok(cadence)
 }
 

@@ -30,9 +30,10 @@ struct Change {
 }
 
 impl Tally {
-    /// A pending notification was made.
-    pub(super) fn made(&mut self, subscription: SubscriptionId) {
-        self.subscriptions.entry(subscription).or_default().add(NotificationState::Pending, 1);
+    /// So many pending notifications were made.
+    pub(super) fn made(&mut self, subscription: SubscriptionId, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.subscriptions.entry(subscription).or_default().add(NotificationState::Pending, count);
     }
 
     /// So many notifications went from one state to another.

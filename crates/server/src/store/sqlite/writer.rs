@@ -8,13 +8,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
-use filebell_core::id::{AccountId, SubscriptionId};
+use filebell_core::id::{AccountId, NotificationId, SubscriptionId};
 use filebell_core::subscription::{Cadence, Subscription};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
-use super::super::{Claimed, Group, Rows, StoreError, StoreKey};
+use super::super::{Claimed, Group, LeaseToken, Rows, StoreError, StoreKey};
 use super::checkpoint::Wrote;
+use super::events::Numbers;
 use super::leases::Leases;
 use super::tally::Tally;
 use super::{directory, lock, owed};
@@ -108,6 +109,7 @@ impl Desk {
                 key,
                 leases,
                 wrote: wrote.clone(),
+                numbers: Numbers::default(),
                 subscribed: Subscribed::default(),
                 synced: Synced::Yes,
             }),
@@ -349,6 +351,8 @@ pub(super) struct Writer {
     /// Shared with the looks at what is due.
     pub(super) leases: Arc<Mutex<Leases>>,
     wrote: Arc<Wrote>,
+    /// As of the last transaction, if that did not fail.
+    numbers: Numbers,
     subscribed: Subscribed,
     /// How the connection commits now.
     synced: Synced,
@@ -388,6 +392,7 @@ impl Writer {
             tally: Tally::default(),
             settled: Vec::new(),
             fresh: Vec::new(),
+            numbers: std::mem::take(&mut self.numbers),
             cadences: HashMap::new(),
             news: false,
             subscribed: &mut self.subscribed,
@@ -398,9 +403,10 @@ impl Writer {
         let revision = directory::revision(&transaction)?;
         transaction.commit()?;
         self.wrote.note();
+        self.numbers = state.numbers;
         let mut leases = lock(&self.leases);
         leases.as_of(revision);
-        state.settled.iter().for_each(|claimed| leases.release(claimed));
+        state.settled.into_iter().for_each(|(subscription, id, token)| leases.release(subscription, id, token));
         leases.add_fresh(state.fresh);
         Ok((result, state.news || leases.has_news()))
     }
@@ -413,7 +419,9 @@ pub(super) struct WriterState<'a> {
     /// How many notifications changed how, written at the end of the transaction.
     pub(super) tally: Tally,
     /// Whose leases end with the transaction: not before, and before anything else is claimed.
-    pub(super) settled: Vec<Claimed>,
+    pub(super) settled: Vec<(SubscriptionId, NotificationId, LeaseToken)>,
+    /// The newest numbers given out.
+    pub(super) numbers: Numbers,
     /// What was made and can be claimed as it is here, as soon as it is on disk.
     pub(super) fresh: Vec<Claimed>,
     /// How the subscriptions that were met so far gather their events.
