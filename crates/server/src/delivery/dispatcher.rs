@@ -504,7 +504,7 @@ impl Worker {
             "sending"
         );
         let body = letter::body(&claimed, subscription, &shared.public_url);
-        let (print, exchange) = match letter::sign(body.clone(), claimed.notification, subscription, started_at) {
+        let (print, exchange) = match letter::sign(body, claimed.notification, subscription, started_at) {
             Ok(request) => {
                 let print = letter::print(&subscription.endpoint, &request);
                 (Some(print), shared.egress.post(&subscription.endpoint, request, shared.config.timeout).await)
@@ -526,6 +526,11 @@ impl Worker {
         report(&claimed, subscription, step, &exchange, noted.first_failure);
         let Exchange { status, detail, took, timing, answer, .. } = exchange;
         let attempt = Attempt { started_at, took, status, detail, timing, answer, print };
+        // Only what is sent again keeps its body; it is the same as before.
+        let body = match step {
+            Step::Delivered | Step::Told => Vec::new(),
+            Step::Again(_) | Step::Disable | Step::Dead => letter::body(&claimed, subscription, &shared.public_url),
+        };
         // The settler outlives all workers.
         let _ = self.ended.send(Settlement { claimed, step, body, ring_at, attempt });
         self.start(noted.start);

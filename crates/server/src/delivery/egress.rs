@@ -25,7 +25,7 @@ use http::header::{
 };
 use http::{HeaderMap, Request, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::Connect;
@@ -290,6 +290,9 @@ fn title_case(name: &str) -> String {
 async fn drain(mut body: Incoming, until: Instant) -> Vec<u8> {
     let mut beginning = Vec::new();
     let mut read = 0;
+    if body.is_end_stream() {
+        return beginning;
+    }
     while let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await {
         let Some(data) = frame.data_ref() else { continue };
         read += data.len();

@@ -184,6 +184,7 @@ mod tests {
             after: mark,
             last: mark,
             attempts: 0,
+            earlier_attempts: 0,
             created_at: TimestampMs::ZERO,
             oldest_at: TimestampMs::ZERO,
             body: None,

@@ -173,6 +173,7 @@ mod tests {
             after: Mark::START,
             last: Mark::START,
             attempts: 0,
+            earlier_attempts: 0,
             created_at: TimestampMs::ZERO,
             oldest_at: TimestampMs::ZERO,
             body: None,

@@ -296,6 +296,8 @@ pub struct Claimed {
     pub last: Mark,
     /// How many attempts were made before.
     pub attempts: u32,
+    /// And how many before it was last replayed.
+    pub earlier_attempts: u32,
     /// When it was made.
     pub created_at: TimestampMs,
     /// When the first event it covers was recorded.
@@ -315,6 +317,13 @@ pub struct Claimed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseToken(pub u64);
 
+impl Claimed {
+    /// The number of the attempt that is made under this claim, from 1 on, those before it was replayed included.
+    pub fn attempt_number(&self) -> u32 {
+        self.earlier_attempts.saturating_add(self.attempts).saturating_add(1)
+    }
+}
+
 /// One ended attempt to be written.
 #[derive(Debug, Clone)]
 pub struct Settlement {
@@ -322,7 +331,7 @@ pub struct Settlement {
     pub claimed: Claimed,
     /// What comes next.
     pub step: Step,
-    /// The body that was sent; kept while the notification is not delivered.
+    /// The body that was sent, if the notification was not accepted: it is kept for the next attempt.
     pub body: Vec<u8>,
     /// When it is told again if it is not fetched, once it is delivered; `None` for not any more.
     pub ring_at: Option<TimestampMs>,

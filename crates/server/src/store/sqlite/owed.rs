@@ -1,6 +1,6 @@
 //! What subscriptions are owed: made with the events, claimed, settled.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::iter;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -264,9 +264,9 @@ fn settle(
     now: TimestampMs,
     ids: &mut FreshIds,
 ) -> Result<Vec<bool>, StoreError> {
-    let mut written: Vec<Option<u32>> = vec![None; settlements.len()];
+    let mut written = vec![false; settlements.len()];
     let mut accepted = Vec::new();
-    for (at, (one, number)) in settlements.iter().zip(&mut written).enumerate() {
+    for (at, one) in settlements.iter().enumerate() {
         let claimed = &one.claimed;
         state.settled.push((claimed.subscription, claimed.notification, claimed.token));
         if lock(state.leases).token(claimed.subscription, claimed.notification) != Some(claimed.token) {
@@ -275,63 +275,68 @@ fn settle(
         // The subscription may have been removed meanwhile, and with it what it was owed.
         let Some(cadence) = cadence_of(transaction, state, claimed.subscription)? else { continue };
         if cadence == Cadence::PerEvent && one.step == Step::Delivered {
-            accepted.push((at, one));
+            accepted.push((at, claimed));
         } else {
-            *number = settle_one(transaction, state, one, cadence, now, ids)?;
+            let changed = settle_one(transaction, state, one, cadence, now, ids)?;
+            written.get_mut(at).into_iter().for_each(|written| *written = changed);
         }
     }
-    let numbers = write_accepted(transaction, &accepted, now)?;
-    for (at, one) in accepted {
-        let Some(number) = numbers.get(&one.claimed.notification).copied() else { continue };
-        state.tally.went(one.claimed.subscription, NotificationState::Pending, NotificationState::Delivered, 1);
-        written.get_mut(at).into_iter().for_each(|slot| *slot = Some(number));
+    let (blocks, rest) = accepted.as_chunks::<BLOCK_ROWS>();
+    for block in blocks.iter().map(|block| block.as_slice()).chain(rest.chunks(1)) {
+        for (at, claimed) in write_accepted(transaction, block, now)? {
+            state.tally.went(claimed.subscription, NotificationState::Pending, NotificationState::Delivered, 1);
+            written.get_mut(at).into_iter().for_each(|written| *written = true);
+        }
     }
-    let attempts: Vec<(&Settlement, u32)> =
-        settlements.iter().zip(&written).filter_map(|(one, number)| Some((one, (*number)?))).collect();
-    for (one, _) in &attempts {
+    let attempts: Vec<_> =
+        settlements.iter().zip(&written).filter(|(_, written)| **written).map(|(one, _)| one).collect();
+    for one in &attempts {
         state.tally.attempted(one.claimed.subscription, one.step == Step::Delivered, &one.attempt);
     }
     write_attempts(transaction, &attempts)?;
-    Ok(written.iter().map(Option::is_some).collect())
+    Ok(written)
 }
 
-/// Notifications of one event that were accepted; answers how many attempts were made of each that was still pending.
-fn write_accepted(
+/// Writes that notifications of one event were accepted, one of them or a block; answers which of them were pending.
+fn write_accepted<'a>(
     transaction: &Transaction<'_>,
-    accepted: &[(usize, &Settlement)],
+    block: &[(usize, &'a Claimed)],
     now: TimestampMs,
-) -> Result<HashMap<NotificationId, u32>, StoreError> {
-    static STATEMENTS: LazyLock<[String; 2]> = LazyLock::new(|| {
-        [1, BLOCK_ROWS].map(|rows| {
-            let mut text = "UPDATE OR ROLLBACK notification SET state = 'delivered', settled_at = ?, body = NULL,
-                 attempts = attempts + 1, sealed = 1 WHERE state = 'pending' AND id IN ("
-                .to_owned();
-            placeholders(&mut text, rows);
-            text + ") RETURNING id, attempts + earlier_attempts"
-        })
+) -> Result<Vec<(usize, &'a Claimed)>, StoreError> {
+    static UPDATES: LazyLock<[String; 2]> = LazyLock::new(|| {
+        of_block(
+            "UPDATE OR ROLLBACK notification SET state = 'delivered', settled_at = ?, body = NULL,
+                 attempts = attempts + 1, sealed = 1 WHERE state = 'pending' AND id IN",
+        )
     });
-    let [one, block] = &*STATEMENTS;
-    let ids: Vec<[u8; 16]> = accepted.iter().map(|(_, one)| *one.claimed.notification.uuid().as_bytes()).collect();
-    let mut numbers = HashMap::with_capacity(ids.len());
-    let mut write = |text: &str, ids: &[[u8; 16]]| -> Result<(), StoreError> {
-        let mut update = transaction.prepare_cached(text)?;
-        let values = ids.iter().map(|id| ValueRef::Blob(id));
-        let values: Vec<_> = iter::once(ValueRef::Integer(now.as_millis())).chain(values).collect();
-        bind(&mut update, &values)?;
-        let mut rows = update.raw_query();
-        while let Some(row) = rows.next()? {
-            numbers.insert(NotificationId::new(Uuid::from_bytes(row.get(0)?)), row.get(1)?);
-        }
-        Ok(())
-    };
-    let (blocks, rest) = ids.as_chunks::<BLOCK_ROWS>();
-    blocks.iter().try_for_each(|ids| write(block, ids))?;
-    rest.chunks(1).try_for_each(|id| write(one, id))?;
-    Ok(numbers)
+    static CHANGED: LazyLock<[String; 2]> = LazyLock::new(|| {
+        of_block("SELECT id FROM notification WHERE state = 'delivered' AND settled_at = ? AND id IN")
+    });
+    let ids: Vec<[u8; 16]> = block.iter().map(|(_, claimed)| *claimed.notification.uuid().as_bytes()).collect();
+    let now = ValueRef::Integer(now.as_millis());
+    let values: Vec<_> = iter::once(now).chain(ids.iter().map(|id| ValueRef::Blob(id))).collect();
+    let which = usize::from(block.len() == BLOCK_ROWS);
+    let mut update = transaction.prepare_cached(UPDATES.get(which).map_or("", String::as_str))?;
+    bind(&mut update, &values)?;
+    if update.raw_execute()? == block.len() {
+        return Ok(block.to_vec());
+    }
+    let mut changed = transaction.prepare_cached(CHANGED.get(which).map_or("", String::as_str))?;
+    bind(&mut changed, &values)?;
+    let changed: HashSet<[u8; 16]> = changed.raw_query().mapped(|row| row.get(0)).collect::<Result<_, _>>()?;
+    Ok(block.iter().filter(|(_, one)| changed.contains(one.notification.uuid().as_bytes())).copied().collect())
 }
 
-/// Writes what becomes of one notification; answers how many attempts were made of it, unless it does not wait any
-/// more.
+/// A statement that ends with a list of ids, for one and for a block.
+fn of_block(head: &str) -> [String; 2] {
+    [1, BLOCK_ROWS].map(|rows| {
+        let mut text = format!("{head} (");
+        placeholders(&mut text, rows);
+        text + ")"
+    })
+}
+
+/// Writes what becomes of one notification; answers whether it still waited for that.
 fn settle_one(
     transaction: &Transaction<'_>,
     state: &mut WriterState<'_>,
@@ -339,27 +344,23 @@ fn settle_one(
     cadence: Cadence,
     now: TimestampMs,
     ids: &mut FreshIds,
-) -> Result<Option<u32>, StoreError> {
+) -> Result<bool, StoreError> {
     let claimed = &settlement.claimed;
-    let number = match claimed.rung {
+    let changed = match claimed.rung {
         None => write_outcome(transaction, state, settlement, now)?,
         Some(_) => transaction
             .prepare_cached(
                 "UPDATE notification SET attempts = ?2, state = iif(?3, 'delivered', state)
-                 WHERE id = ?1 AND state IN ('delivered', 'told') RETURNING attempts + earlier_attempts",
+                 WHERE id = ?1 AND state IN ('delivered', 'told')",
             )?
-            .query_row(
-                params![
-                    claimed.notification.uuid().as_bytes(),
-                    claimed.attempts.saturating_add(1),
-                    settlement.step == Step::Delivered
-                ],
-                |row| row.get(0),
-            )
-            .optional()?,
+            .execute(params![
+                claimed.notification.uuid().as_bytes(),
+                claimed.attempts.saturating_add(1),
+                settlement.step == Step::Delivered
+            ])?,
     };
-    if number.is_none() {
-        return Ok(None);
+    if changed == 0 {
+        return Ok(false);
     }
     if settlement.step == Step::Disable {
         let reason = "the endpoint answered 410 Gone";
@@ -368,16 +369,16 @@ fn settle_one(
     if let Cadence::Coalesced { min_interval } = cadence {
         plan_next(transaction, state, settlement, min_interval, now, ids)?;
     }
-    Ok(number)
+    Ok(true)
 }
 
-/// Writes what becomes of a pending notification; answers how many attempts were made of it, if it still was one.
+/// Writes what becomes of a pending notification; answers whether it still was one.
 fn write_outcome(
     transaction: &Transaction<'_>,
     state: &mut WriterState<'_>,
     settlement: &Settlement,
     now: TimestampMs,
-) -> Result<Option<u32>, StoreError> {
+) -> Result<usize, StoreError> {
     let claimed = &settlement.claimed;
     let (new_state, due_at, settled_at, body) = match settlement.step {
         Step::Delivered => (NotificationState::Delivered, None, Some(now), None),
@@ -386,45 +387,41 @@ fn write_outcome(
         Step::Disable => (NotificationState::Pending, Some(now), None, Some(&settlement.body)),
         Step::Dead => (NotificationState::Dead, None, Some(now), Some(&settlement.body)),
     };
-    let number = transaction
+    let changed = transaction
         .prepare_cached(
             "UPDATE notification SET state = ?2, due_at = coalesce(?3, due_at), settled_at = ?4, body = ?5,
-                 attempts = ?6, sealed = 1 WHERE id = ?1 AND state = 'pending' RETURNING attempts + earlier_attempts",
+                 attempts = ?6, sealed = 1 WHERE id = ?1 AND state = 'pending'",
         )?
-        .query_row(
-            params![
-                claimed.notification.uuid().as_bytes(),
-                new_state.as_str(),
-                due_at.map(TimestampMs::as_millis),
-                settled_at.map(TimestampMs::as_millis),
-                body,
-                claimed.attempts.saturating_add(1)
-            ],
-            |row| row.get(0),
-        )
-        .optional()?;
-    state.tally.went(claimed.subscription, NotificationState::Pending, new_state, usize::from(number.is_some()));
+        .execute(params![
+            claimed.notification.uuid().as_bytes(),
+            new_state.as_str(),
+            due_at.map(TimestampMs::as_millis),
+            settled_at.map(TimestampMs::as_millis),
+            body,
+            claimed.attempts.saturating_add(1)
+        ])?;
+    state.tally.went(claimed.subscription, NotificationState::Pending, new_state, changed);
     if let Some(due_at) = due_at {
         lock(state.leases).pull_back(claimed.subscription, due_at);
     }
-    Ok(number)
+    Ok(changed)
 }
 
-/// Writes attempts with their numbers. One that is written again is overwritten.
-fn write_attempts(transaction: &Transaction<'_>, attempts: &[(&Settlement, u32)]) -> Result<(), StoreError> {
+/// Writes attempts. One that is written again is overwritten.
+fn write_attempts(transaction: &Transaction<'_>, attempts: &[&Settlement]) -> Result<(), StoreError> {
     static ATTEMPTS: LazyLock<Insert<13>> = LazyLock::new(|| {
         let columns = "notification, number, started_at, took_ms, status, detail, resolve_us, connect_us, tls_us,
              first_byte_us, answer, print, since_secs";
         Insert::new(&format!("INSERT OR REPLACE INTO attempt ({columns})"), "")
     });
-    let ids: Vec<[u8; 16]> = attempts.iter().map(|(one, _)| *one.claimed.notification.uuid().as_bytes()).collect();
-    let rows = attempts.iter().zip(&ids).map(|((one, count), id)| {
+    let ids: Vec<[u8; 16]> = attempts.iter().map(|one| *one.claimed.notification.uuid().as_bytes()).collect();
+    let rows = attempts.iter().zip(&ids).map(|(one, id)| {
         let Settlement { claimed, attempt, .. } = one;
         // Later attempts send the body of the first.
         let since = Some(claimed.since.as_secs()).filter(|since| claimed.body.is_none() && *since != 0);
         [
             ValueRef::Blob(id),
-            ValueRef::Integer(i64::from(*count)),
+            ValueRef::Integer(i64::from(claimed.attempt_number())),
             ValueRef::Integer(attempt.started_at.as_millis()),
             ValueRef::Integer(i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX)),
             number(attempt.status.map(i64::from)),
@@ -699,6 +696,7 @@ fn fresh(subscription: SubscriptionId, owed: &Owed, now: TimestampMs) -> Claimed
         after: owed.after,
         last: owed.last,
         attempts: 0,
+        earlier_attempts: 0,
         created_at: now,
         // Both are written at once.
         oldest_at: now,
@@ -938,7 +936,7 @@ fn due_rows(
         if held.is_some_and(|held| held.holds(notification)) {
             continue;
         }
-        free.push((TimestampMs::from_millis(row.get(8)?), owner.claimed(connection, row, None)?));
+        free.push((TimestampMs::from_millis(row.get(9)?), owner.claimed(connection, row, None)?));
     }
     let rings = owner.kind == ProtocolKind::Nextcloud;
     if rings
@@ -956,7 +954,8 @@ fn due_rows(
 }
 
 /// The columns that [`Owner::claimed`] reads, in its order.
-const CLAIMED_COLUMNS: &str = "id, after_seq, after_ordinal, last_seq, last_ordinal, attempts, created_at, body";
+const CLAIMED_COLUMNS: &str = "id, after_seq, after_ordinal, last_seq, last_ordinal, attempts, created_at, body, \
+     earlier_attempts";
 
 /// The subscription that is claimed for.
 struct Owner {
@@ -990,6 +989,7 @@ impl Owner {
             after,
             last,
             attempts: row.get(5)?,
+            earlier_attempts: row.get(8)?,
             created_at,
             oldest_at: oldest.unwrap_or(created_at),
             body: row.get(7)?,
