@@ -211,7 +211,7 @@ fn replay_one(
         )?
         .execute(params![id.uuid().as_bytes(), due_at])?;
     state.tally.went(subscription, before, NotificationState::Pending, 1);
-    owed::made_due(state.leases, subscription, TimestampMs::from_millis(due_at));
+    state.due.push((subscription, TimestampMs::from_millis(due_at)));
     Ok(true)
 }
 

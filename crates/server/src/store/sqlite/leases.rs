@@ -14,9 +14,9 @@ use uuid::Uuid;
 use super::super::{Claimed, LeaseToken};
 
 /// So many fresh notifications are kept of one subscription; what is made on top of them is found in the table.
-const FRESH_MAX: usize = 4096;
+const FRESH_MAX: usize = 16_384;
 /// And so many of all subscriptions together.
-const FRESH_OF_ALL_MAX: usize = 32_768;
+const FRESH_OF_ALL_MAX: usize = 65_536;
 
 /// A place in the order in which notifications are due.
 pub(super) type Position = (TimestampMs, NotificationId);
@@ -250,10 +250,10 @@ impl Leases {
         }
     }
 
-    /// A look at the table found something that nobody holds, due at `due_at`.
-    pub(super) fn found(&mut self, subscription: SubscriptionId, due_at: TimestampMs) {
-        let held = self.held.entry(subscription).or_default();
-        held.beyond = Some(held.beyond.map_or(due_at, |at| at.min(due_at)));
+    /// A look at the table behind the frontier found the first that nobody holds, or that there is none. Held while
+    /// that look lasts, for what is made meanwhile has to be said after it.
+    pub(super) fn found(&mut self, subscription: SubscriptionId, due_at: Option<TimestampMs>) {
+        self.held.entry(subscription).or_default().beyond = due_at;
     }
 
     /// When the first fresh notification of a subscription is due.

@@ -50,15 +50,16 @@ impl SqliteStore {
             let mut subscriptions = connection.prepare_cached(&format!(
                 "SELECT id, ring_at IS NOT NULL FROM subscription WHERE {ACTIVE} ORDER BY id"
             ))?;
+            let active = subscriptions.query_map([], |row| Ok((SubscriptionId::new(row.get(0)?), row.get(1)?)))?;
+            // Read to its end: what is looked at below is to be as it stands then, not as it stood now.
+            let active: Vec<(SubscriptionId, bool)> = active.collect::<Result<_, _>>()?;
             let revision = directory::revision(connection)?;
             let mut due = Vec::new();
-            for row in subscriptions.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
-                let (id, rings): (_, bool) = row?;
-                let subscription = SubscriptionId::new(id);
+            for (subscription, rings) in active {
                 let mut leases = lock(&inner.leases);
                 leases.as_of(revision);
                 let free = next_free(connection, subscription, rings, leases.of(subscription))?;
-                free.into_iter().for_each(|at| leases.found(subscription, at));
+                leases.found(subscription, free);
                 // What is held is due again when its lease runs out.
                 let (fresh, lapse) = (leases.fresh_due(subscription), leases.lapse(subscription));
                 due.extend(free.into_iter().chain(fresh).chain(lapse).min().map(|at| (subscription, at)));
@@ -241,7 +242,7 @@ pub(super) fn note(
             if state.is_active(subscription.id) {
                 state.fresh.extend(owed.iter().map(|owed| fresh(subscription.id, owed, now)));
             } else {
-                lock(state.leases).pull_back(subscription.id, now);
+                state.due.push((subscription.id, now));
             }
         }
         Cadence::Coalesced { min_interval } => {
@@ -402,7 +403,7 @@ fn write_outcome(
         ])?;
     state.tally.went(claimed.subscription, NotificationState::Pending, new_state, changed);
     if let Some(due_at) = due_at {
-        lock(state.leases).pull_back(claimed.subscription, due_at);
+        state.due.push((claimed.subscription, due_at));
     }
     Ok(changed)
 }
@@ -462,11 +463,6 @@ pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Attempt> 
     })
 }
 
-/// A notification was made due that nobody holds.
-pub(super) fn made_due(leases: &Mutex<Leases>, subscription: SubscriptionId, due_at: TimestampMs) {
-    lock(leases).pull_back(subscription, due_at);
-}
-
 /// Lets the ledger of a coalescing subscription draw its conclusions from an attempt.
 fn plan_next(
     transaction: &Transaction<'_>,
@@ -505,7 +501,7 @@ fn plan_next(
             let ring_at = settlement.ring_at.map(|at| at.max(now.after(min_interval)));
             ring_again(transaction, state, claimed, ring_at, now)?;
             if let Some(ring_at) = ring_at {
-                lock(state.leases).pull_back(claimed.subscription, ring_at);
+                state.due.push((claimed.subscription, ring_at));
             }
         }
         if change != Change::None && settlement.step == Step::Told {
@@ -633,7 +629,7 @@ fn apply(
             state.tally.went(subscription, NotificationState::Told, NotificationState::Superseded, told);
             end_ring(transaction, subscription)?;
             insert(transaction, state, subscription, std::slice::from_ref(owed), now)?;
-            lock(state.leases).pull_back(subscription, owed.due_at);
+            state.due.push((subscription, owed.due_at));
             Ok(())
         }
         Change::Widen(owed) | Change::Postpone(owed) => {

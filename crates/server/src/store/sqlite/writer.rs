@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use filebell_core::id::{AccountId, NotificationId, SubscriptionId};
 use filebell_core::subscription::{Cadence, Subscription};
+use filebell_core::time::TimestampMs;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
@@ -392,6 +393,7 @@ impl Writer {
             tally: Tally::default(),
             settled: Vec::new(),
             fresh: Vec::new(),
+            due: Vec::new(),
             numbers: std::mem::take(&mut self.numbers),
             cadences: HashMap::new(),
             news: false,
@@ -407,6 +409,7 @@ impl Writer {
         let mut leases = lock(&self.leases);
         leases.as_of(revision);
         state.settled.into_iter().for_each(|(subscription, id, token)| leases.release(subscription, id, token));
+        state.due.into_iter().for_each(|(subscription, due_at)| leases.pull_back(subscription, due_at));
         leases.add_fresh(state.fresh);
         Ok((result, state.news || leases.has_news()))
     }
@@ -424,6 +427,8 @@ pub(super) struct WriterState<'a> {
     pub(super) numbers: Numbers,
     /// What was made and can be claimed as it is here, as soon as it is on disk.
     pub(super) fresh: Vec<Claimed>,
+    /// What else was made due when, found in the table as soon as it is on disk.
+    pub(super) due: Vec<(SubscriptionId, TimestampMs)>,
     /// How the subscriptions that were met so far gather their events.
     pub(super) cadences: HashMap<SubscriptionId, Cadence>,
     /// Whether something was recorded.
