@@ -1,10 +1,12 @@
 //! (b) From close(2) to the POST received, at a steady rate. The floor is a bare inotify-and-POST loop with one
-//! fdatasync between event and POST.
+//! fdatasync between event and POST; both are processes beside the one that writes and receives.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -111,13 +113,52 @@ async fn filebell(dir: &Path, rate: u32, lasting: Duration, more: &str) -> Resul
     Ok(waits)
 }
 
+/// The floor: a process of its own, as filebell is one, which does [`bare_loop`].
 async fn bare(dir: &Path, rate: u32, lasting: Duration) -> Result<Vec<Duration>> {
     let root = tempfile::tempdir_in(dir)?;
     let sink = Sink::start(true).await?;
+    let _running = BareLoop::start(root.path(), &sink.url("/"))?;
+    let closed = write_steadily(root.path().to_owned(), rate, lasting).await?;
+    sink.seen.wait_for(closed.len() as u64).await;
+    let mut waits: Vec<Duration> = sink
+        .seen
+        .bodies()
+        .iter()
+        .filter_map(|(at, name)| Some(at.saturating_duration_since(*closed.get(std::str::from_utf8(name).ok()?)?)))
+        .collect();
+    waits.sort();
+    Ok(waits)
+}
+
+/// The process of the floor.
+struct BareLoop(Child);
+
+impl BareLoop {
+    fn start(root: &Path, url: &str) -> Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args([OsStr::new("--bare-loop"), root.as_os_str(), OsStr::new(url)])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().context("its output")?).read_line(&mut line)?;
+        Ok(Self(process))
+    }
+}
+
+impl Drop for BareLoop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Watches a directory and posts the name of every file that was closed, after one fdatasync, until it is killed. Says
+/// on its output when it watches.
+pub(crate) async fn bare_loop(root: &Path, url: &str) -> Result<()> {
     let mut inotify = Inotify::init()?;
-    inotify.watches().add(root.path(), WatchMask::CLOSE_WRITE)?;
+    inotify.watches().add(root, WatchMask::CLOSE_WRITE)?;
     let (events, mut heard) = tokio::sync::mpsc::unbounded_channel::<String>();
-    let mut log = tempfile::tempfile_in(dir)?;
+    let mut log = tempfile::tempfile_in(root.parent().context("a parent")?)?;
     std::thread::spawn(move || -> Result<()> {
         let mut buffer = [0; 64 * 1024];
         loop {
@@ -134,24 +175,13 @@ async fn bare(dir: &Path, rate: u32, lasting: Duration) -> Result<Vec<Duration>>
             }
         }
     });
-    let (client, url) = (bare_client(), sink.url("/"));
-    let posting = tokio::spawn(async move {
-        while let Some(name) = heard.recv().await {
-            let (client, url) = (client.clone(), url.clone());
-            tokio::spawn(async move { post(&client, &url, &[], Bytes::from(name)).await });
-        }
-    });
-    let closed = write_steadily(root.path().to_owned(), rate, lasting).await?;
-    sink.seen.wait_for(closed.len() as u64).await;
-    posting.abort();
-    let mut waits: Vec<Duration> = sink
-        .seen
-        .bodies()
-        .iter()
-        .filter_map(|(at, name)| Some(at.saturating_duration_since(*closed.get(std::str::from_utf8(name).ok()?)?)))
-        .collect();
-    waits.sort();
-    Ok(waits)
+    println!("watching");
+    let client = bare_client();
+    while let Some(name) = heard.recv().await {
+        let (client, url) = (client.clone(), url.to_owned());
+        tokio::spawn(async move { post(&client, &url, &[], Bytes::from(name)).await });
+    }
+    Ok(())
 }
 
 /// Writes small files at a steady rate; answers when each was closed.

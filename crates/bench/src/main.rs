@@ -29,6 +29,9 @@ struct Arguments {
     /// Where trees and stores are made.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Is the floor of (b).
+    #[arg(long, hide = true, num_args = 2, value_names = ["DIR", "URL"])]
+    bare_loop: Option<Vec<String>>,
 }
 
 /// The sizes of everything, in full or quick.
@@ -61,6 +64,9 @@ fn main() -> Result<()> {
     };
     let wants = |letter: &str| arguments.which.is_empty() || arguments.which.iter().any(|one| one == letter);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some([root, url]) = arguments.bare_loop.as_deref() {
+        return runtime.block_on(latency::bare_loop(root.as_ref(), url));
+    }
     println!("| figure | filebell | floor | filebell / floor |\n|---|---|---|---|");
     runtime.block_on(async {
         if wants("a") {

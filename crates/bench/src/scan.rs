@@ -28,6 +28,8 @@ pub(crate) async fn measure(dir: &Path, files: u64) -> Result<Scanned> {
     let (root, data) = (dir.join(format!("tree-{files}")), dir.join(format!("data-{files}")));
     let tree = root.clone();
     tokio::task::spawn_blocking(move || make_tree(&tree, files)).await??;
+    // What the tree has left to be written is not to be waited for below.
+    ensure!(Command::new("sync").status()?.success(), "sync failed");
     let floor = find(&root)?;
     let ours = first_scan(&root, &data).await?;
     #[expect(clippy::cast_precision_loss, reason = "a count of files")]

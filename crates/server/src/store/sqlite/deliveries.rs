@@ -194,7 +194,7 @@ fn replay_one(
     let Some(before) = NotificationState::from_word(&word).filter(|state| can_be_replayed(*state)) else {
         return Ok(false);
     };
-    let due_at = match owed::cadence_of(transaction, state, subscription)? {
+    let due_at = match state.cadence_of(transaction, subscription)? {
         None => return Ok(false),
         Some(Cadence::PerEvent) => now.as_millis(),
         Some(Cadence::Coalesced { .. }) if is_pending(transaction, subscription)? => return Ok(false),

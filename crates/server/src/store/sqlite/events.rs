@@ -21,6 +21,8 @@ use super::{SqliteStore, nextcloud, owed};
 use filebell_core::id::FreshIds;
 use uuid::Uuid;
 
+/// So few paths are asked about on the connection that writes, if nobody does: it has at hand what others read anew.
+const KNOWN_BY_WRITER_MAX: usize = 16;
 /// How many events are read at once while looking for those that were asked for.
 const SCAN_EVENTS: u32 = 1000;
 
@@ -54,7 +56,12 @@ impl SqliteStore {
     }
 
     pub(in crate::store) fn known(&self, account: AccountId, asked: &[Asked]) -> Result<Vec<Known>, StoreError> {
-        self.0.read(|connection| asked.iter().map(|asked| known(connection, account, asked)).collect())
+        let read = |connection: &Connection| asked.iter().map(|asked| known(connection, account, asked)).collect();
+        let few = asked.len() <= KNOWN_BY_WRITER_MAX;
+        match few.then(|| self.0.desk.try_now(|writer| read(&writer.connection))).flatten() {
+            Some(known) => known,
+            None => self.0.read(read),
+        }
     }
 
     pub(in crate::store) async fn remember(

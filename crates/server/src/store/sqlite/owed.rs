@@ -163,7 +163,7 @@ impl SqliteStore {
         self.write(move |transaction, state| {
             // For a server on the same store, whose frontiers do not know of this.
             directory::touch(transaction)?;
-            let cadence = cadence_of(transaction, state, subscription)?;
+            let cadence = state.cadence_of(transaction, subscription)?;
             // A coalescing subscription has one outstanding; the newest dead one covers what the older ones did.
             let limit = match cadence {
                 None => 0,
@@ -274,7 +274,7 @@ fn settle(
             continue;
         }
         // The subscription may have been removed meanwhile, and with it what it was owed.
-        let Some(cadence) = cadence_of(transaction, state, claimed.subscription)? else { continue };
+        let Some(cadence) = state.cadence_of(transaction, claimed.subscription)? else { continue };
         if cadence == Cadence::PerEvent && one.step == Step::Delivered {
             accepted.push((at, claimed));
         } else {
@@ -818,26 +818,6 @@ fn outstanding(transaction: &Transaction<'_>, subscription: SubscriptionId) -> R
         })
     };
     select.query_row([subscription.get()], |row| Ok(read(row))).optional()?.transpose()
-}
-
-/// How a subscription gathers its events; `None` if there is no such subscription.
-pub(super) fn cadence_of(
-    transaction: &Transaction<'_>,
-    state: &mut WriterState<'_>,
-    subscription: SubscriptionId,
-) -> Result<Option<Cadence>, StoreError> {
-    if let Some(cadence) = state.cadences.get(&subscription) {
-        return Ok(Some(*cadence));
-    }
-    let account: Option<i64> = transaction
-        .prepare_cached("SELECT account FROM subscription WHERE id = ?1")?
-        .query_row([subscription.get()], |row| row.get(0))
-        .optional()?;
-    let Some(account) = account else { return Ok(None) };
-    let subscriptions = state.subscriptions_of(transaction, AccountId::new(account))?;
-    let cadence = subscriptions.iter().find(|one| one.id == subscription).map(|one| one.cadence());
-    state.cadences.extend(cadence.map(|cadence| (subscription, cadence)));
-    Ok(cadence)
 }
 
 /// Claims what a subscription has due in the table, and notes when more is.

@@ -364,6 +364,7 @@ pub(super) struct Writer {
 struct Subscribed {
     revision: Option<i64>,
     by_account: HashMap<AccountId, Vec<Arc<Subscription>>>,
+    cadences: HashMap<SubscriptionId, Cadence>,
     /// Those that are told at once.
     active: HashSet<SubscriptionId>,
 }
@@ -395,7 +396,7 @@ impl Writer {
             fresh: Vec::new(),
             due: Vec::new(),
             numbers: std::mem::take(&mut self.numbers),
-            cadences: HashMap::new(),
+            asked: false,
             news: false,
             subscribed: &mut self.subscribed,
         };
@@ -429,10 +430,10 @@ pub(super) struct WriterState<'a> {
     pub(super) fresh: Vec<Claimed>,
     /// What else was made due when, found in the table as soon as it is on disk.
     pub(super) due: Vec<(SubscriptionId, TimestampMs)>,
-    /// How the subscriptions that were met so far gather their events.
-    pub(super) cadences: HashMap<SubscriptionId, Cadence>,
     /// Whether something was recorded.
     pub(super) news: bool,
+    /// Whether `subscribed` is as of this transaction.
+    asked: bool,
     subscribed: &'a mut Subscribed,
 }
 
@@ -443,16 +444,34 @@ impl WriterState<'_> {
         transaction: &Transaction<'_>,
         account: AccountId,
     ) -> Result<Vec<Arc<Subscription>>, StoreError> {
-        let revision = directory::revision(transaction)?;
-        if self.subscribed.revision != Some(revision) {
-            let mut by_account: HashMap<_, Vec<_>> = HashMap::new();
-            for subscription in directory::subscriptions(transaction, self.key)? {
-                by_account.entry(subscription.account).or_default().push(Arc::new(subscription));
+        Ok(self.subscribed(transaction)?.by_account.get(&account).cloned().unwrap_or_default())
+    }
+
+    /// How a subscription gathers its events; `None` if there is no such subscription.
+    pub(super) fn cadence_of(
+        &mut self,
+        transaction: &Transaction<'_>,
+        subscription: SubscriptionId,
+    ) -> Result<Option<Cadence>, StoreError> {
+        Ok(self.subscribed(transaction)?.cadences.get(&subscription).copied())
+    }
+
+    /// The subscriptions as this transaction saw them when it first asked.
+    fn subscribed(&mut self, transaction: &Transaction<'_>) -> Result<&Subscribed, StoreError> {
+        if !self.asked {
+            let revision = directory::revision(transaction)?;
+            if self.subscribed.revision != Some(revision) {
+                let (mut by_account, mut cadences): (HashMap<_, Vec<_>>, _) = (HashMap::new(), HashMap::new());
+                for subscription in directory::subscriptions(transaction, self.key)? {
+                    cadences.insert(subscription.id, subscription.cadence());
+                    by_account.entry(subscription.account).or_default().push(Arc::new(subscription));
+                }
+                let active = owed::active(transaction)?;
+                *self.subscribed = Subscribed { revision: Some(revision), by_account, cadences, active };
             }
-            let active = owed::active(transaction)?;
-            *self.subscribed = Subscribed { revision: Some(revision), by_account, active };
+            self.asked = true;
         }
-        Ok(self.subscribed.by_account.get(&account).cloned().unwrap_or_default())
+        Ok(self.subscribed)
     }
 
     /// Whether a subscription that [`Self::subscriptions_of`] answered with is told at once.
