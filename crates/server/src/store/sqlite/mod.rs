@@ -6,6 +6,7 @@
 
 mod block;
 mod checkpoint;
+mod claims;
 mod deliveries;
 mod directory;
 mod events;

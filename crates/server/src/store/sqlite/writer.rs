@@ -19,7 +19,7 @@ use super::checkpoint::Wrote;
 use super::events::Numbers;
 use super::leases::Leases;
 use super::tally::Tally;
-use super::{directory, lock, owed};
+use super::{claims, directory, lock};
 
 /// At most this many rows are written in one transaction, or those of one who brings more.
 const GROUP_ROWS_MAX: usize = 2048;
@@ -352,7 +352,7 @@ pub(super) struct Writer {
     /// Shared with the looks at what is due.
     pub(super) leases: Arc<Mutex<Leases>>,
     wrote: Arc<Wrote>,
-    /// As of the last transaction, if that did not fail.
+    /// As of the last transaction, if that did not fail; so with the next.
     numbers: Numbers,
     subscribed: Subscribed,
     /// How the connection commits now.
@@ -398,7 +398,7 @@ impl Writer {
             numbers: std::mem::take(&mut self.numbers),
             asked: false,
             news: false,
-            subscribed: &mut self.subscribed,
+            subscribed: std::mem::take(&mut self.subscribed),
         };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let result = work(&transaction, &mut state)?;
@@ -406,7 +406,7 @@ impl Writer {
         let revision = directory::revision(&transaction)?;
         transaction.commit()?;
         self.wrote.note();
-        self.numbers = state.numbers;
+        (self.numbers, self.subscribed) = (state.numbers, state.subscribed);
         let mut leases = lock(&self.leases);
         leases.as_of(revision);
         state.settled.into_iter().for_each(|(subscription, id, token)| leases.release(subscription, id, token));
@@ -434,7 +434,7 @@ pub(super) struct WriterState<'a> {
     pub(super) news: bool,
     /// Whether `subscribed` is as of this transaction.
     asked: bool,
-    subscribed: &'a mut Subscribed,
+    subscribed: Subscribed,
 }
 
 impl WriterState<'_> {
@@ -466,12 +466,12 @@ impl WriterState<'_> {
                     cadences.insert(subscription.id, subscription.cadence());
                     by_account.entry(subscription.account).or_default().push(Arc::new(subscription));
                 }
-                let active = owed::active(transaction)?;
-                *self.subscribed = Subscribed { revision: Some(revision), by_account, cadences, active };
+                let active = claims::active(transaction)?;
+                self.subscribed = Subscribed { revision: Some(revision), by_account, cadences, active };
             }
             self.asked = true;
         }
-        Ok(self.subscribed)
+        Ok(&self.subscribed)
     }
 
     /// Whether a subscription that [`Self::subscriptions_of`] answered with is told at once.
