@@ -467,6 +467,89 @@ async fn whatever_becomes_due_is_found_however_much_is_held() {
 }
 
 #[tokio::test]
+async fn what_is_due_later_is_said_again_to_whoever_claims() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    assert_eq!(bench.due(subscription).await, None);
+    bench.record(100, vec![bench.seen("/a", 1), bench.seen("/b", 1)]).await;
+    let first = bench.store.claim(subscription, at(100), LEASE, 1).await.unwrap().remove(0);
+    assert!(bench.settle(100, &first, Step::Again(at(105))).await);
+    bench.store.just_due();
+    assert_eq!(bench.claim(101, subscription).await.len(), 1);
+    assert_eq!(bench.store.just_due(), [(subscription, at(105))]);
+}
+
+#[tokio::test]
+async fn many_arrivals_at_once_are_as_many_one_after_the_other() {
+    let bench = Bench::new().await;
+    let arrivals = (0..50).map(|number| match number % 10 {
+        9 => bench.gone(&format!("/{}", number - 3)),
+        8 => bench.seen(&format!("/{}", number - 1), 2),
+        _ => bench.seen(&format!("/{number}"), 1),
+    });
+    let recorded = bench.record(1, arrivals.clone().collect()).await;
+    let one_by_one = Bench::new().await;
+    for arrival in arrivals {
+        one_by_one.record(1, vec![arrival]).await;
+    }
+    assert_eq!(bench.events().await, one_by_one.events().await);
+    let files = recorded.iter().map(|one| match one {
+        Recorded::Event { seq, file, .. } => (*seq, *file),
+        Recorded::Silent => panic!("each is news"),
+    });
+    for (number, (seq, file)) in (1..).zip(files) {
+        assert_eq!(seq, Seq::new(number));
+        let back = match number % 10 {
+            0 => 3,
+            9 => 1,
+            _ => 0,
+        };
+        let first = recorded.get(usize::try_from(number - back - 1).unwrap());
+        assert!(matches!(first, Some(Recorded::Event { file: same, .. }) if *same == file));
+    }
+}
+
+#[tokio::test]
+async fn what_is_settled_together_is_answered_one_by_one() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.record(1, (0..40).map(|number| bench.seen(&format!("/{number}"), 1)).collect()).await;
+    let claimed = bench.claim(1, subscription).await;
+    // One is settled before, one is given back, one fails.
+    assert!(bench.settle(2, &claimed[3], Step::Delivered).await);
+    bench.store.release(vec![claimed[20].clone()]).await.unwrap();
+    let settled = claimed.iter().enumerate().map(|(number, one)| Settlement {
+        step: if number == 30 { Step::Dead } else { Step::Delivered },
+        claimed: one.clone(),
+        body: b"body".to_vec(),
+        ring_at: None,
+        attempt: Attempt {
+            started_at: at(2),
+            took: Duration::ZERO,
+            status: Some(204),
+            detail: None,
+            timing: Timing::default(),
+            answer: Vec::new(),
+            print: None,
+        },
+    });
+    let answers = bench.store.settle(settled.collect(), at(2), ids()).await.unwrap();
+    for (number, (one, held)) in claimed.iter().zip(answers).enumerate() {
+        assert_eq!(held, number != 3 && number != 20);
+        let state = match number {
+            20 => NotificationState::Pending,
+            30 => NotificationState::Dead,
+            _ => NotificationState::Delivered,
+        };
+        assert_eq!(bench.state(one.notification).await, state);
+        let attempts = bench.store.attempts(one.notification).await.unwrap();
+        assert_eq!(attempts.len(), usize::from(number != 20));
+    }
+    let standing = bench.store.standings().await.unwrap().remove(0);
+    assert_eq!((standing.pending, standing.delivered, standing.dead), (1, 38, 1));
+}
+
+#[tokio::test]
 async fn what_is_given_back_can_be_claimed_at_once() {
     let bench = Bench::new().await;
     let subscription = bench.per_event().await;

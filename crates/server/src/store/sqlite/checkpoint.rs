@@ -15,10 +15,6 @@ use super::writer::Desk;
 
 /// The log is copied when it is so long: 16 MiB.
 const LOG_PAGES: u32 = 4096;
-/// So many pages may be left for the writer to copy.
-const LEFT_PAGES_MAX: u32 = 512;
-/// The log is copied so often before the writer has to copy what is left, however much that is.
-const ROUNDS_MAX: u32 = 1;
 /// How often the length of the log is looked at while somebody writes.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -80,23 +76,16 @@ pub(super) fn start(connection: Connection, desk: Arc<Desk>) -> Result<(), Store
 }
 
 fn copy(connection: &Connection, desk: &Desk) -> Result<(), StoreError> {
-    let (log, _) = checkpoint(connection, "NOOP")?;
-    if log < LOG_PAGES {
+    if checkpoint(connection, "NOOP")? < LOG_PAGES {
         return Ok(());
     }
-    for _ in 0..ROUNDS_MAX {
-        let (log, copied) = checkpoint(connection, "PASSIVE")?;
-        if log.saturating_sub(copied) <= LEFT_PAGES_MAX {
-            break;
-        }
-    }
+    checkpoint(connection, "PASSIVE")?;
     let rest = desk.alone(|writer| checkpoint(&writer.connection, "PASSIVE").map(drop));
     rest.blocking_recv().unwrap_or(Err(StoreError::Closed))
 }
 
-/// Answers how many pages the log has, and how many of them are copied.
-fn checkpoint(connection: &Connection, mode: &str) -> Result<(u32, u32), StoreError> {
+/// Answers how many pages the log has.
+fn checkpoint(connection: &Connection, mode: &str) -> Result<u32, StoreError> {
     let mut pragma = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
-    let pages = |pages: i64| u32::try_from(pages).unwrap_or(0);
-    Ok(pragma.query_row([], |row| Ok((pages(row.get(1)?), pages(row.get(2)?))))?)
+    Ok(pragma.query_row([], |row| Ok(u32::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))?)
 }

@@ -160,10 +160,15 @@ impl Leases {
             self.fresh -= 1;
             claimed.push(self.lease(fresh, until));
         }
+        let beyond = self.held.get(&subscription).and_then(|held| held.beyond);
         let ask = self.held.get(&subscription).is_none_or(|held| {
             let due = |at: Option<TimestampMs>| at.is_some_and(|at| at <= now);
             due(held.beyond) || due(held.lapse_at)
         });
+        // Whoever claims takes it that he is told when more is due.
+        if let Some(due_at) = beyond.filter(|_| !ask) {
+            self.note_due(subscription, due_at);
+        }
         Taken { ask: ask && claimed.len() < limit, claimed }
     }
 
