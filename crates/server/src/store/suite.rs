@@ -471,9 +471,10 @@ async fn what_is_due_later_is_said_again_to_whoever_claims() {
     let bench = Bench::new().await;
     let subscription = bench.per_event().await;
     assert_eq!(bench.due(subscription).await, None);
-    bench.record(100, vec![bench.seen("/a", 1), bench.seen("/b", 1)]).await;
-    let first = bench.store.claim(subscription, at(100), LEASE, 1).await.unwrap().remove(0);
-    assert!(bench.settle(100, &first, Step::Again(at(105))).await);
+    bench.arrive(100, "/a").await;
+    bench.arrive(101, "/b").await;
+    let first = bench.store.claim(subscription, at(101), LEASE, 1).await.unwrap().remove(0);
+    assert!(bench.settle(101, &first, Step::Again(at(105))).await);
     bench.store.just_due();
     assert_eq!(bench.claim(101, subscription).await.len(), 1);
     assert_eq!(bench.store.just_due(), [(subscription, at(105))]);
