@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
-use filebell_core::event::EventKind;
+use filebell_core::event::{Event, EventKind, StoredFile};
 use filebell_core::filter::FilterText;
-use filebell_core::id::{AccountId, Cursor, NotificationId, Seq, SubscriptionId};
+use filebell_core::id::{AccountId, Cursor, FreshIds, NotificationId, Seq, SubscriptionId};
 use filebell_core::path::FilePath;
 use filebell_core::retry::Step;
+use filebell_core::root::{KnownRoot, RootIdentity};
 use filebell_core::secret::Secret;
 use filebell_core::subscription::{Protocol, Subscription, SubscriptionStatus};
 use filebell_core::time::{TimestampMs, TimestampSecs};
