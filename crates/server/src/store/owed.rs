@@ -117,6 +117,27 @@ pub enum NotificationState {
     Revoked,
 }
 
+impl NotificationState {
+    const WORDS: [(Self, &'static str); 6] = [
+        (Self::Pending, "pending"),
+        (Self::Told, "told"),
+        (Self::Delivered, "delivered"),
+        (Self::Dead, "dead"),
+        (Self::Superseded, "superseded"),
+        (Self::Revoked, "revoked"),
+    ];
+
+    /// The state by its word in JSON, SQL and logs.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, text)| *text == word).map(|(state, _)| *state)
+    }
+
+    /// The word for it in JSON, SQL and logs.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(state, _)| *state == self).map_or("", |(_, text)| text)
+    }
+}
+
 /// A notification as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {

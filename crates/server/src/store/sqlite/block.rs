@@ -17,9 +17,7 @@ pub(super) struct Insert<const COLUMNS: usize> {
 }
 
 impl<const COLUMNS: usize> Insert<COLUMNS> {
-    /// `head` is the statement up to `VALUES`; `tail` what stands behind the rows. A statement that fails takes its
-    /// transaction with it, so that nothing is kept to undo it alone: `head` begins with `INSERT OR ROLLBACK`, or cannot
-    /// fail for a row.
+    /// `head` is the statement up to `VALUES`; `tail` what stands behind the rows.
     pub(super) fn new(head: &str, tail: &str) -> Self {
         let values = |rows| {
             let mut text = format!("{head} VALUES ");

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::super::{Claimed, LeaseToken, StoreError};
 use super::leases::{Held, Taken};
-use super::owed::{Ring, ring_of};
+use super::rings::{Ring, ring_of};
 use super::rows::{mark, word};
 use super::writer::Writer;
 use super::{SqliteStore, directory, lock};

@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::super::{
     Attempt, Covered, Full, Listed, Listing, Notification, NotificationState, Position, Replayed, StoreError, Wanted,
 };
-use super::rows::{EVENT_COLUMNS, NOTIFICATION_COLUMNS, event, notification};
-use super::{SqliteStore, WriterState, directory, owed};
+use super::rows::{ATTEMPT_COLUMNS, EVENT_COLUMNS, NOTIFICATION_COLUMNS, attempt, event, notification};
+use super::{SqliteStore, WriterState, directory};
 
 /// Rows that one call looks at.
 const LOOKS_MAX: usize = 15_000;
@@ -229,14 +229,14 @@ fn attempts(
     let mut select = connection.prepare_cached(&format!(
         "SELECT number, since_secs, {} FROM attempt
          WHERE notification = ?1 AND (number <= ?2 OR number > ?3) ORDER BY number",
-        owed::ATTEMPT_COLUMNS
+        ATTEMPT_COLUMNS
     ))?;
     let mut rows = select.query(params![id.uuid().as_bytes(), first_until, last_after])?;
     let (mut attempts, mut since) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         // An attempt without one sent the body of an earlier one.
         since = row.get::<_, Option<i64>>(1)?.unwrap_or(since);
-        attempts.push((row.get(0)?, owed::attempt(row, 2)?, TimestampSecs::from_secs(since)));
+        attempts.push((row.get(0)?, attempt(row, 2)?, TimestampSecs::from_secs(since)));
     }
     let left_out = u64::from(count).saturating_sub(attempts.len() as u64);
     Ok((attempts, left_out))
@@ -254,9 +254,9 @@ fn listed(
     };
     let mut select = connection.prepare_cached(&format!(
         "SELECT number, {} FROM attempt WHERE notification = ?1 ORDER BY number DESC LIMIT 1",
-        owed::ATTEMPT_COLUMNS
+        ATTEMPT_COLUMNS
     ))?;
-    let last = select.query_row([found.id.uuid().as_bytes()], |row| Ok((row.get(0)?, owed::attempt(row, 1)?)));
+    let last = select.query_row([found.id.uuid().as_bytes()], |row| Ok((row.get(0)?, attempt(row, 1)?)));
     let (attempts, last) = last.optional()?.map_or((notification.attempts, None), |(number, one)| (number, Some(one)));
     let mut first = None;
     if let Some(subscription) = by_id.get(&notification.subscription) {

@@ -335,7 +335,7 @@ fn write_files(transaction: &Transaction<'_>, files: &[NewFile<'_>]) -> Result<(
     static FILES: LazyLock<Insert<13>> = LazyLock::new(|| {
         let columns =
             "id, account, path, dev, inode, birth_ns, size, mtime_ns, ctime_ns, sha256, md5, arrived_at, user";
-        Insert::new(&format!("INSERT OR ROLLBACK INTO file ({columns})"), "")
+        Insert::new(&format!("INSERT INTO file ({columns})"), "")
     });
     let rows = files.iter().map(|NewFile { id, arrival, present, arrived_at }| {
         let print = &present.fingerprint;
@@ -392,7 +392,7 @@ fn update_file(
 
 fn write_events(transaction: &Transaction<'_>, events: &[NewEvent<'_>], now: TimestampMs) -> Result<(), StoreError> {
     static EVENTS: LazyLock<Insert<15>> =
-        LazyLock::new(|| Insert::new(&format!("INSERT OR ROLLBACK INTO event ({EVENT_COLUMNS})"), ""));
+        LazyLock::new(|| Insert::new(&format!("INSERT INTO event ({EVENT_COLUMNS})"), ""));
     let rows = events.iter().map(|NewEvent { seq, id, kind, file, arrival, previous }| {
         let present = match &arrival.claim {
             Claim::Present(present) => Some(present),

@@ -18,9 +18,11 @@ mod nextcloud;
 mod observe;
 mod owed;
 mod pairing;
+mod rings;
 mod root;
 mod rows;
 mod sessions;
+mod settle;
 mod tally;
 mod writer;
 

@@ -13,7 +13,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::super::{AppPassword, NewSubscription, Property, StoreError, connection_name};
 use super::events::{range, select_files};
 use super::rows::unsigned;
-use super::{SqliteStore, directory, owed};
+use super::{SqliteStore, directory, rings};
 
 /// A use of an app password is written down at most this often.
 const LAST_USE_GRAIN_MS: i64 = 60_000;
@@ -62,7 +62,7 @@ impl SqliteStore {
                  WHERE account = ?1 AND protocol = 'nextcloud' AND since_secs < ?2",
                 params![account.get(), newest.as_secs()],
             )?;
-            owed::end_rings(transaction, state, account)
+            rings::end_rings(transaction, state, account)
         })
         .await
     }

@@ -8,8 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{Attempt, Notification, Standing, StoreError};
 use super::SqliteStore;
-use super::owed::{ATTEMPT_COLUMNS, attempt};
-use super::rows::{EVENT_COLUMNS, NOTIFICATION_COLUMNS, event, notification, unsigned};
+use super::rows::{ATTEMPT_COLUMNS, EVENT_COLUMNS, NOTIFICATION_COLUMNS, attempt, event, notification, unsigned};
 
 /// A file that is gone has no row; its name is looked for in so many of the account's newest events.
 const SEARCHED_EVENTS_MAX: u32 = 100_000;

@@ -1,6 +1,7 @@
 //! From rows to the words of the trade, and back.
 
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use filebell_core::arrival::{Fingerprint, Version};
 use filebell_core::event::{Event, StoredFile};
@@ -11,7 +12,7 @@ use filebell_core::time::TimestampMs;
 use rusqlite::Row;
 use uuid::Uuid;
 
-use super::super::{Notification, NotificationState, StoreError};
+use super::super::{Attempt, Notification, NotificationState, StoreError, Timing};
 
 /// The columns that [`stored_file`] reads, in its order.
 pub(super) const FILE_COLUMNS: &str =
@@ -126,4 +127,24 @@ pub(super) fn signed(number: u64) -> i64 {
 /// The other way of [`signed`].
 pub(super) fn unsigned(number: i64) -> u64 {
     number.cast_unsigned()
+}
+
+/// The columns that [`attempt`] reads, in its order.
+pub(super) const ATTEMPT_COLUMNS: &str =
+    "started_at, took_ms, status, detail, resolve_us, connect_us, tls_us, first_byte_us, answer, print";
+
+/// An attempt in the columns from `first` on.
+pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Attempt> {
+    let time = |column| -> rusqlite::Result<_> {
+        Ok(row.get::<_, Option<i64>>(first + column)?.map(|micros| Duration::from_micros(unsigned(micros))))
+    };
+    Ok(Attempt {
+        started_at: TimestampMs::from_millis(row.get(first)?),
+        took: Duration::from_millis(unsigned(row.get(first + 1)?)),
+        status: row.get(first + 2)?,
+        detail: row.get(first + 3)?,
+        timing: Timing { resolve: time(4)?, connect: time(5)?, tls: time(6)?, first_byte: time(7)? },
+        answer: row.get::<_, Option<_>>(first + 8)?.unwrap_or_default(),
+        print: row.get(first + 9)?,
+    })
 }
