@@ -94,6 +94,11 @@ impl FilePath {
         relative.iter().position(|b| *b == b'/').and_then(|at| relative.get(at + 1..))
     }
 
+    /// Whether it lies somewhere below a directory.
+    pub fn is_below(&self, directory: &Self) -> bool {
+        self.0.strip_prefix(&*directory.0).is_some_and(|rest| rest.starts_with(b"/"))
+    }
+
     /// For people and JSON: U+FFFD in place of what is not UTF-8.
     pub fn to_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
@@ -135,6 +140,8 @@ mod tests {
         assert_eq!(FilePath::from_bytes(b"/a.txt")?.folder(), None);
         assert_eq!(path.parent(), Some(FilePath::from_bytes(b"/SEED/sub")?));
         assert_eq!(FilePath::from_bytes(b"/a.txt")?.parent(), None);
+        assert!(path.is_below(&FilePath::from_bytes(b"/SEED")?));
+        assert!(!path.is_below(&path) && !path.is_below(&FilePath::from_bytes(b"/SEE")?));
         Ok(())
     }
 }

@@ -631,6 +631,66 @@ async fn what_has_no_business_here_is_refused() {
     assert_eq!(std::fs::read(house.root("bob").join("secret")).unwrap(), b"b");
 }
 
+/// The protocol layer removes what is in the way before it finds that it cannot go on.
+#[tokio::test]
+async fn a_change_that_would_take_its_own_tree_away_changes_nothing() {
+    let house = House::new().await;
+    let at = |path: &str| format!("/remote.php/dav/files/alice{path}");
+    for directory in ["/d", "/d/e"] {
+        house.alice("MKCOL", &at(directory), &[], "").await;
+    }
+    for file in ["/top", "/d/a", "/d/e/b"] {
+        assert_eq!(house.alice("PUT", &at(file), &[], file).await.status, StatusCode::CREATED);
+    }
+    for root in ["/remote.php/dav/files/alice", "/remote.php/dav/files/alice/", "/remote.php/webdav", &at("//")] {
+        assert_eq!(house.alice("DELETE", root, &[], "").await.status, StatusCode::FORBIDDEN, "{root}");
+        for method in ["MOVE", "COPY"] {
+            for to in [root, &format!("http://127.0.0.1:8931{root}?x=1")] {
+                let answer = house.alice(method, &at("/d/e"), &[("Destination", to)], "").await;
+                assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} to {to}");
+            }
+        }
+        let moved = house.alice("MOVE", root, &[("Destination", &at("/f"))], "").await;
+        assert_eq!(moved.status, StatusCode::FORBIDDEN, "{root}");
+        let copied = house.alice("COPY", root, &[("Destination", &at("/f"))], "").await;
+        assert_eq!(copied.status, StatusCode::CONFLICT, "{root}");
+    }
+    for (from, to, status) in [
+        ("/d/e", "/d", StatusCode::CONFLICT),
+        ("/d/e/b", "/d", StatusCode::CONFLICT),
+        ("/d", "/d/e", StatusCode::CONFLICT),
+        ("/d", "/d/e/f/g", StatusCode::CONFLICT),
+        ("/d", "/d/", StatusCode::FORBIDDEN),
+        ("/top", "/top", StatusCode::FORBIDDEN),
+    ] {
+        for method in ["MOVE", "COPY"] {
+            let answer = house.alice(method, &at(from), &[("Destination", &at(to))], "").await;
+            assert_eq!(answer.status, status, "{method} {from} to {to}: {}", answer.text());
+        }
+    }
+    for file in ["/top", "/d/a", "/d/e/b"] {
+        assert_eq!(house.alice("GET", &at(file), &[], "").await.text(), file, "it is still there");
+    }
+}
+
+#[tokio::test]
+async fn a_destination_counts_under_either_address_of_the_own_tree() {
+    let house = House::new().await;
+    let own = "/remote.php/webdav";
+    let named = "http://127.0.0.1:8931/remote.php/dav/files/alice";
+    house.alice("PUT", &format!("{own}/a%20b"), &[], "a").await;
+    for (from, to) in [("a%20b", "%C3%A4%25"), ("%C3%A4%25", "c%3Fd")] {
+        let moved =
+            house.alice("MOVE", &format!("{own}/{from}"), &[("Destination", &format!("{named}/{to}"))], "").await;
+        assert_eq!(moved.status, StatusCode::CREATED, "{}", moved.text());
+        assert_eq!(house.alice("GET", &format!("{own}/{to}"), &[], "").await.text(), "a");
+    }
+    for to in ["/remote.php/dav/files/alicebob/x", "/remote.php/dav/files/bob/x", "/remote.php/webdavx", "/x"] {
+        let answer = house.alice("MOVE", &format!("{own}/c%3Fd"), &[("Destination", to)], "").await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{to}");
+    }
+}
+
 /// Refused for want of room, in the original's words, with nothing there and nothing told.
 fn has_no_room(answer: &Answer, words: &str) {
     assert_eq!(answer.status, StatusCode::INSUFFICIENT_STORAGE, "{}", answer.text());

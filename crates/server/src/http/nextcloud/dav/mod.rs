@@ -33,6 +33,9 @@ use fs::{About, Tree};
 
 /// The longest body of a request that is not an upload.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// The address of the caller's own tree, and of what precedes an account's name.
+const OWN_TREE: &str = "/remote.php/webdav";
+const ACCOUNT_TREES: &str = "/remote.php/dav/files/";
 const HTML: &str = "text/html; charset=UTF-8";
 const METHODS: &str = "OPTIONS, GET, HEAD, DELETE, PROPFIND, PUT, PROPPATCH, COPY, MOVE, MKCOL, LOCK, UNLOCK";
 const CLASSES: &str = "1, 2, 3, extended-mkcol, nextcloud-checksum-update";
@@ -66,10 +69,15 @@ struct Site {
 }
 
 impl Site {
-    async fn locks_on(&self, path: Option<&FilePath>) -> Vec<DavLock> {
+    /// The address of a path, percent-encoded, without its host.
+    fn address(&self, path: Option<&FilePath>) -> String {
         let path = path.map(FilePath::as_bytes).unwrap_or(b"/");
         let encoded = percent_encoding::percent_encode(path, NON_ALPHANUMERIC).to_string().replace("%2F", "/");
-        let Ok(mut path) = DavPath::new(&format!("{}{encoded}", self.base)) else { return Vec::new() };
+        format!("{}{encoded}", self.base)
+    }
+
+    async fn locks_on(&self, path: Option<&FilePath>) -> Vec<DavLock> {
+        let Ok(mut path) = DavPath::new(&self.address(path)) else { return Vec::new() };
         match path.set_prefix(&self.prefix) {
             Ok(()) => self.locks.discover(&path).await,
             Err(_) => Vec::new(),
@@ -201,8 +209,8 @@ fn finished(mut response: Response) -> Response {
 
 /// `/remote.php/webdav/PATH`: the caller's own tree.
 pub(super) async fn own(State(ops): State<Ops>, Extension(locks): Extension<Locks>, request: Request) -> Response {
-    let find = |path: &str, _: &str| Some(path.strip_prefix("/remote.php/webdav")?.to_owned());
-    let answered = serve(ops, locks, request, find, |_| "/remote.php/webdav".to_owned()).await;
+    let find = |path: &str, _: &str| Some(path.strip_prefix(OWN_TREE)?.to_owned());
+    let answered = serve(ops, locks, request, find, |_| OWN_TREE.to_owned()).await;
     answered.unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -212,8 +220,8 @@ pub(super) async fn of_account(
     Extension(locks): Extension<Locks>,
     request: Request,
 ) -> Response {
-    let find = |path: &str, own: &str| below_account(path, "/remote.php/dav/files/", own);
-    let answered = serve(ops, locks, request, find, |own| format!("/remote.php/dav/files/{own}")).await;
+    let find = |path: &str, own: &str| below_account(path, ACCOUNT_TREES, own);
+    let answered = serve(ops, locks, request, find, |own| format!("{ACCOUNT_TREES}{own}")).await;
     answered.unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -400,7 +408,7 @@ async fn room_for_directory(site: &Site, path: Option<&FilePath>) -> Result<(), 
 }
 
 /// Hands a change to the protocol layer, and says what came of it as the original would.
-async fn change(site: &Site, path: Option<FilePath>, parts: Parts, body: Body) -> Result<Response, Refusal> {
+async fn change(site: &Site, path: Option<FilePath>, mut parts: Parts, body: Body) -> Result<Response, Refusal> {
     let method = parts.method.clone();
     if method == Method::PUT && parts.headers.contains_key(header::CONTENT_RANGE) {
         return Err(Refusal::bad_request("Content-Range on PUT requests are forbidden."));
@@ -420,6 +428,12 @@ async fn change(site: &Site, path: Option<FilePath>, parts: Parts, body: Body) -
         "MOVE" | "COPY" => destination(site, &parts.headers)?,
         _ => path.clone(),
     };
+    possible(&method, path.as_ref(), target.as_ref())?;
+    if let Some(value) = parts.headers.get_mut("destination") {
+        // Under the address the request came by, for the protocol layer knows no other.
+        *value = HeaderValue::try_from(site.address(target.as_ref()))
+            .map_err(|_| Refusal::bad_request("The destination header cannot be read"))?;
+    }
     let replaced = match method.as_str() {
         "MOVE" | "COPY" => replaced(site, path.clone(), target.clone()).await,
         _ => None,
@@ -456,6 +470,24 @@ async fn change(site: &Site, path: Option<FilePath>, parts: Parts, body: Body) -
         told(site, target, &method, mtime, answer.headers_mut()).await?;
     }
     Ok(answer)
+}
+
+/// Refuses what the protocol layer would begin with removing and could not end: a change that takes the root away, or
+/// one that takes its own source or destination away.
+fn possible(method: &Method, path: Option<&FilePath>, target: Option<&FilePath>) -> Result<(), Refusal> {
+    let refuse = |status, message: &str| Err(Refusal::new(status, message));
+    match (method.as_str(), path, target) {
+        ("DELETE" | "MOVE", None, _) | ("MOVE" | "COPY", _, None) => {
+            refuse(StatusCode::FORBIDDEN, "The root of a tree stays where it is")
+        }
+        ("MOVE" | "COPY", Some(from), Some(to)) if from == to => {
+            refuse(StatusCode::FORBIDDEN, "Source and destination uri are identical.")
+        }
+        ("MOVE" | "COPY", from, Some(to)) if from.is_none_or(|from| to.is_below(from) || from.is_below(to)) => {
+            refuse(StatusCode::CONFLICT, "The destination may not be part of the same subtree as the source path.")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What clients are told of a file they have written.
@@ -543,7 +575,7 @@ async fn replaced(site: &Site, from: Option<FilePath>, to: Option<FilePath>) -> 
     if is_file(from).await && is_file(to.clone()).await { to } else { None }
 }
 
-/// Where a MOVE or COPY goes, read as the protocol layer reads it.
+/// Where a MOVE or COPY goes, under either address of the tree.
 fn destination(site: &Site, headers: &HeaderMap) -> Result<Option<FilePath>, Refusal> {
     let wrong = || Refusal::bad_request("The destination header was not supplied");
     let text = headers.get("destination").and_then(|value| value.to_str().ok()).ok_or_else(wrong)?;
@@ -551,16 +583,10 @@ fn destination(site: &Site, headers: &HeaderMap) -> Result<Option<FilePath>, Ref
         Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
         None => text,
     };
-    let decoded: Vec<u8> = percent_decode_str(path).collect();
-    match decoded.strip_prefix(site.prefix.as_bytes()) {
-        Some(below) => {
-            let names: Vec<&[u8]> = below.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
-            if names.is_empty() {
-                return Ok(None);
-            }
-            let path = [b"/".as_slice(), &names.join(&b'/')].concat();
-            Ok(Some(FilePath::from_bytes(&path).map_err(OpsError::Path)?))
-        }
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let below = path.strip_prefix(OWN_TREE).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match below.map(str::to_owned).or_else(|| below_account(path, ACCOUNT_TREES, &site.caller.account.name)) {
+        Some(below) => file_path(&below),
         None => Err(Refusal::new(StatusCode::BAD_GATEWAY, "The destination is another server's")),
     }
 }
@@ -597,7 +623,7 @@ async fn serve_pieces(ops: &Ops, request: Request) -> Result<Response, Refusal> 
         _ => (path.name(), None),
     };
     let size = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let prefix = format!("/remote.php/dav/files/{}", caller.account.name);
+    let prefix = format!("{ACCOUNT_TREES}{}", caller.account.name);
     let locks = Locks::default().of(caller.account.id);
     let site = Site { ops: ops.clone(), caller: caller.clone(), locks, base: prefix.clone(), prefix };
     let total = parts.headers.get("oc-total-length").and_then(|value| value.to_str().ok()?.parse().ok());
