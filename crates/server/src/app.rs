@@ -88,6 +88,15 @@ pub enum AppError {
         #[source]
         why: OpsError,
     },
+    /// An account whose root cannot be served.
+    #[error("cannot serve the account `{account}`; `filebell account remove {account}` takes it away, files stay")]
+    Root {
+        /// Which.
+        account: String,
+        /// Why.
+        #[source]
+        why: OpsError,
+    },
     /// The admin token.
     #[error(transparent)]
     AdminToken(OpsError),
@@ -134,7 +143,11 @@ impl App {
             Some(admin_token),
             config.sagex3,
         );
+        ops.keeping(data_dir.clone());
         declare(&ops, config.accounts, config.subscriptions, config.applications).await?;
+        for account in store.accounts().await? {
+            ops.check_root_of(&account).map_err(|why| AppError::Root { account: account.name, why })?;
+        }
 
         let egress = Egress::new(config.egress, seams.clone())?;
         let (change, changed) = watch::channel(0);
@@ -203,7 +216,9 @@ pub async fn open_ops(
     let journal = Journal::open(store.clone(), seams.clone(), Metrics::new());
     let said = store.public_url().await?.and_then(|said| said.parse().ok());
     let public_url = public_url.or(said).unwrap_or_else(|| url_of(SocketAddr::from(([127, 0, 0, 1], 8080))));
-    Ok(Ops::with_sagex3(store, journal, seams, public_url, None, sagex3))
+    let ops = Ops::with_sagex3(store, journal, seams, public_url, None, sagex3);
+    ops.keeping(data_dir.to_owned());
+    Ok(ops)
 }
 
 /// Runs what has no end of its own until `stop`.

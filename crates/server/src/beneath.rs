@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use filebell_core::arrival::Fingerprint;
 use filebell_core::path::FilePath;
@@ -44,6 +45,24 @@ pub enum Kind {
     Directory,
     /// A link, a device, a FIFO, a socket: nothing that is shown.
     Other,
+}
+
+/// A root in which filebell's own keys would lie.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "holds the data directory {}, where filebell keeps its keys; give one of them a place outside the other \
+     (data_dir in the configuration, or --data-dir)", .0.display()
+)]
+pub struct HoldsKeys(PathBuf);
+
+/// A root must not be the data directory, nor lie above it, by whatever name. Of a data directory that is not made yet
+/// as much counts as is there; a root that is not there holds nothing.
+pub fn keep_apart(root: &Path, data_dir: &Path) -> Result<(), HoldsKeys> {
+    let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let (Ok(root), Ok(inner)) = (identity(root), std::path::absolute(data_dir)) else { return Ok(()) };
+    let there = inner.ancestors().find_map(|above| std::fs::canonicalize(above).ok());
+    let holds = there.is_some_and(|there| there.ancestors().any(|above| identity(above).is_ok_and(|one| one == root)));
+    if holds { Err(HoldsKeys(data_dir.to_owned())) } else { Ok(()) }
 }
 
 impl Root {
@@ -295,6 +314,21 @@ mod tests {
         assert!(root.remove_file(&path("/out/hostname")).is_err());
         root.remove_file(&path("/in/a")).unwrap();
         assert!(!dir.path().join("in/a").exists());
+    }
+
+    #[test]
+    fn a_root_that_holds_the_data_directory_is_known_by_any_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, data) = (dir.path().join("root"), dir.path().join("root/a/data"));
+        std::fs::create_dir_all(&data).unwrap();
+        std::os::unix::fs::symlink(&data, dir.path().join("link")).unwrap();
+        for within in [&root, &data, &data.join("not/there/yet"), &dir.path().join("link")] {
+            assert_eq!(keep_apart(&root, within), Err(HoldsKeys(within.clone())));
+        }
+        for beside in [dir.path(), &dir.path().join("root-not-there"), Path::new("/")] {
+            assert_eq!(keep_apart(&root, beside), Ok(()));
+        }
+        assert_eq!(keep_apart(&dir.path().join("none"), &data), Ok(()));
     }
 
     #[test]

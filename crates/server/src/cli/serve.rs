@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use filebell::app::{App, open_ops};
+use filebell::beneath::keep_apart;
 use filebell::config::Config;
 use filebell::ops::{AccountRequest, OpsError, ProtocolRequest, SubscriptionRequest, generate_key};
 use filebell::seams::Seams;
@@ -129,6 +130,7 @@ async fn watch_and_notify(config: &mut Config, root: &Path, url: EndpointUrl) ->
             Usage(format!("--watch {}: there is no such directory; make it first (mkdir -p)", root.display())).into()
         );
     }
+    keep_apart(root, &config.data_dir).map_err(|error| Usage(format!("--watch {}: {error}", root.display())))?;
     allow(config, &url)?;
     let account = account_name(&std::fs::canonicalize(root)?);
     let ops = open_ops(&config.data_dir, None, config.sagex3.clone(), Seams::real()).await?;

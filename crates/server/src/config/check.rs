@@ -22,6 +22,7 @@ use super::typed::{
 use super::{
     Config, DeliveryConfig, Existing, Listen, Mode, Policy, SCOPE_DEFAULT, WatchConfig, parse_duration, parse_size,
 };
+use crate::beneath::keep_apart;
 use crate::ops::{
     AccountRequest, ApplicationRequest, Download, GrantRequest, ProtocolRequest, SageX3Settings, SubscriptionRequest,
 };
@@ -59,12 +60,13 @@ impl Check<'_> {
                 .of(given, "PostgreSQL is not built in yet; take this key out to use the embedded store in data_dir");
         }
         let egress = self.egress(typed.egress);
-        let accounts = self.accounts(typed.accounts);
+        let data_dir = typed.data_dir.map_or_else(|| DATA_DIR.into(), |given| self.path(&given));
+        let accounts = self.accounts(typed.accounts, &data_dir);
         let known = Known::new(accounts.iter().map(|account| account.name.as_str()));
         Config {
             listen: self.read(typed.listen, listen).unwrap_or(Listen { host: LISTEN.0.to_owned(), port: LISTEN.1 }),
             public_url: self.read(typed.public_url, public_url),
-            data_dir: typed.data_dir.map_or_else(|| DATA_DIR.into(), |given| self.path(&given)),
+            data_dir,
             admin_token: self.secret(typed.admin_token).map(|given| given.value),
             watch: self.watch(typed.watch),
             delivery: self.delivery(typed.delivery),
@@ -186,7 +188,7 @@ impl Check<'_> {
         }
     }
 
-    fn accounts(&self, typed: Vec<TypedAccount>) -> Vec<AccountRequest> {
+    fn accounts(&self, typed: Vec<TypedAccount>, data_dir: &Path) -> Vec<AccountRequest> {
         let mut names = Unique::new(self.mistakes);
         let mut roots: Vec<(PathBuf, String)> = Vec::new();
         let mut accounts = Vec::new();
@@ -197,6 +199,9 @@ impl Check<'_> {
                 let root = self.path(&given);
                 if self.look_at_roots {
                     self.look_at_root(&given, &root, &name, &mut roots);
+                    if let Err(error) = keep_apart(&root, data_dir) {
+                        self.mistakes.of(&given, format!("{} {error}", root.display()));
+                    }
                 }
                 root
             });

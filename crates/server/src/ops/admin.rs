@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Ops, OpsError, passwords};
+use crate::beneath::keep_apart;
 use crate::store::{
     Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification,
     connection_name,
@@ -455,6 +456,22 @@ impl Ops {
         Ok(self.0.store.replay_dead(subscription.id, self.0.seams.now()).await?)
     }
 
+    /// From now on no root may hold `data_dir`, or be it: filebell's own keys lie there.
+    pub fn keeping(&self, data_dir: PathBuf) {
+        // A second call changes nothing; whoever opens the data directory calls it.
+        let _ = self.0.home.set(data_dir);
+    }
+
+    /// Whether an account's root, as it was once accepted, still holds nothing of filebell's own.
+    pub fn check_root_of(&self, account: &Account) -> Result<(), OpsError> {
+        account.root.as_deref().map_or(Ok(()), |root| self.check_home(root, root))
+    }
+
+    fn check_home(&self, root: &Path, given: &Path) -> Result<(), OpsError> {
+        let apart = self.0.home.get().map_or(Ok(()), |home| keep_apart(root, home));
+        apart.map_err(|error| OpsError::Root { root: given.display().to_string(), why: error.to_string() })
+    }
+
     /// A root must be a directory of its own: two accounts never see one file.
     async fn check_root(&self, name: &str, root: &Path) -> Result<PathBuf, OpsError> {
         let wrong = |why: String| OpsError::Root { root: root.display().to_string(), why };
@@ -465,6 +482,7 @@ impl Ops {
         if !real.is_dir() {
             return Err(wrong("is not a directory".into()));
         }
+        self.check_home(&real, root)?;
         for other in self.accounts().await?.iter().filter(|other| other.name != name) {
             if let Some(taken) =
                 other.root.as_deref().filter(|taken| real.starts_with(taken) || taken.starts_with(&real))

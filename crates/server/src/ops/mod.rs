@@ -30,6 +30,7 @@ mod trial;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use filebell_core::endpoint::EndpointUrlError;
@@ -228,6 +229,8 @@ struct Inner {
     pages: sagex3::Pages,
     quota: sagex3::Quota,
     rooms: room::Rooms,
+    /// Where filebell keeps its own.
+    home: OnceLock<PathBuf>,
     /// Only where a server runs.
     served: OnceLock<observe::Served>,
     /// The same.
@@ -282,6 +285,7 @@ impl Ops {
             pages: sagex3::Pages::default(),
             quota: sagex3::Quota::default(),
             rooms: room::Rooms::default(),
+            home: OnceLock::new(),
             served: OnceLock::new(),
             post_form: OnceLock::new(),
             sampled: Mutex::default(),

@@ -157,7 +157,7 @@ fn mistakes_in_the_configuration_are_reported_together() {
          filebell.toml:4: watch.settle: `soon` is not a duration; write numbers with a unit, such as \"500ms\", \
          \"10s\", \"2m\", \"1h30m\" or \"1d\"",
     );
-    desk.config("[[accounts]]\nname = \"a\"\nroot = \"nowhere\"\n[[accounts]]\nname = \"b\"\nroot = \".\"\n");
+    desk.config("[[accounts]]\nname = \"a\"\nroot = \"nowhere\"\n[[accounts]]\nname = \"b\"\nroot = \"root\"\n");
     desk.run(&["serve", "--config", "filebell.toml"]).refused(
         2,
         "error: the configuration has a mistake\n  \
@@ -281,6 +281,30 @@ fn watch_and_notify_need_no_configuration_and_the_key_is_shown_once() {
     let listed = desk.run(&["subscription", "list", "--json"]).json();
     let shown = ["name", "account", "protocol", "url"].map(|key| listed[0][key].as_str().unwrap().to_owned());
     assert_eq!(shown, ["notify", "root", "standard", &url]);
+}
+
+#[test]
+fn the_keys_of_the_server_are_in_no_account_s_tree() {
+    let desk = Desk::new();
+    let why = "holds the data directory data, where filebell keeps its keys; give one of them a place outside the other \
+               (data_dir in the configuration, or --data-dir)";
+    let watch = desk.run(&["serve", "--watch", ".", "--notify", "http://127.0.0.1:9/"]);
+    watch.refused(2, &format!("error: --watch .: {why}"));
+    desk.config("[[accounts]]\nname = \"a\"\nroot = \".\"\n");
+    desk.run(&["serve", "--config", "filebell.toml"])
+        .refused(2, &format!("error: the configuration has a mistake\n  filebell.toml:3: accounts.root: . {why}"));
+    assert!(!desk.path("data").exists(), "refused before anything was made");
+    desk.run(&["account", "add", "a", "--root", "."]).refused(1, &format!("error: the root . {why}"));
+    // A tree that was there first; the data directory is moved into it.
+    desk.run(&["account", "add", "a", "--root", "root"]).done();
+    fs::rename(desk.path("data"), desk.path("root/data")).unwrap();
+    let ended = desk.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "root/data", "--log", "error"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.err.contains("cannot serve the account `a`") && ended.err.contains("holds the data dir"),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]
