@@ -3,6 +3,8 @@
 //! Every directory is watched first and listed after, so that what lands in a new one is either listed or raises an
 //! event. A directory that moves loses its watches and is watched and listed anew where it has come to lie.
 
+use std::cell::Cell;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
@@ -120,10 +122,11 @@ struct Watcher<'a> {
     probe_name: Vec<u8>,
     queue: Option<Queue>,
     mounts: Mounts,
-    /// Directories still to be watched and listed, the next one last.
-    jobs: Vec<Job>,
+    jobs: Jobs,
     /// Directories that went or came: what is known below them is looked at again when the jobs are done.
     moved: BTreeSet<Dir>,
+    /// A path was not taken in since: a scan follows, which sees what went and what came as one.
+    overfull: Cell<bool>,
     /// The walk over all directories is under way; when it is through, a scan follows.
     arming: bool,
     lost: bool,
@@ -154,6 +157,42 @@ struct Job {
     mark: bool,
 }
 
+/// Directories still to be watched and listed, each once however often it was heard of.
+#[derive(Default)]
+struct Jobs {
+    /// The next one last.
+    order: Vec<Dir>,
+    /// Whether the files of each are marked.
+    marks: HashMap<Dir, bool>,
+}
+
+impl Jobs {
+    fn push(&mut self, Job { dir, mark }: Job) {
+        match self.marks.entry(dir) {
+            // It is listed after this call, as it would have been before.
+            Entry::Occupied(mut waiting) => *waiting.get_mut() |= mark,
+            Entry::Vacant(new) => {
+                self.order.push(new.key().clone());
+                new.insert(mark);
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<Job> {
+        let dir = self.order.pop()?;
+        let mark = self.marks.remove(&dir).unwrap_or_default();
+        Some(Job { dir, mark })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
 impl<'a> Watcher<'a> {
     fn new(shared: &'a Shared) -> Self {
         let now = Instant::now();
@@ -162,8 +201,9 @@ impl<'a> Watcher<'a> {
             probe_name: format!(".filebell-probe-{}-{}", std::process::id(), shared.account).into_bytes(),
             queue: None,
             mounts: Mounts::new(shared.root.path()),
-            jobs: Vec::new(),
+            jobs: Jobs::default(),
             moved: BTreeSet::new(),
+            overfull: Cell::new(false),
             arming: false,
             lost: false,
             next_tick: now + TICK,
@@ -364,6 +404,10 @@ impl<'a> Watcher<'a> {
             if what.intersects(ReadFlags::IGNORED | ReadFlags::UNMOUNT) {
                 queue.forget(watch);
             }
+            if what.contains(ReadFlags::UNMOUNT) {
+                // What was mounted there may be there again, and be taken for the same.
+                self.shared.watch.rescan();
+            }
             if dir == Dir::root() {
                 self.next_tick = Instant::now();
             }
@@ -406,13 +450,19 @@ impl<'a> Watcher<'a> {
             // Nothing was heard of it since it lost its watch: a file that was just decided here may be gone again.
             self.moved.insert(dir.clone());
         } else if what.contains(ReadFlags::ATTRIB) && watched {
-            return;
+            // It may be readable again, and what could not be looked at in it, and was given up, with it.
+            if self.shared.status.get(|conditions| conditions.unreadable.is_none()) {
+                return;
+            }
         }
         // Also after it went: of two directories that were exchanged, the news of the old one comes last.
         self.jobs.push(Job { dir, mark: true });
     }
 
     fn sweep_moved(&mut self) {
+        if self.overfull.take() {
+            return self.moved.clear();
+        }
         for dir in std::mem::take(&mut self.moved) {
             self.shared.dirty.mark_below(&dir, self.shared.below_moved());
             self.shared.scan.sweep(dir);
@@ -423,6 +473,7 @@ impl<'a> Watcher<'a> {
         match dir.file(name) {
             Ok(path) => {
                 if !self.shared.dirty.mark(path, hint) {
+                    self.overfull.set(true);
                     self.shared.scan.request();
                 }
             }
@@ -442,10 +493,8 @@ impl<'a> Watcher<'a> {
                     self.visit(&root, &job);
                 }
             }
-            Err(_) => {
-                self.next_tick = Instant::now();
-                return self.jobs.clear();
-            }
+            // Lost, or in the way for a moment: the look at the root that follows tells, and keeps or drops the jobs.
+            Err(_) => return self.next_tick = Instant::now(),
         }
         if self.jobs.is_empty() && std::mem::take(&mut self.arming) {
             if let Some(queue) = &mut self.queue {
@@ -605,4 +654,41 @@ fn write_probe(root: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
         answer => drop(answer?),
     }
     remove()
+}
+
+#[cfg(test)]
+mod unit {
+    use super::super::tests::House;
+    use super::*;
+
+    #[test]
+    fn a_directory_waits_once_however_often_it_was_heard_of() {
+        let mut jobs = Jobs::default();
+        for (name, mark) in [("a", false), ("b", false), ("a", true), ("a", false)] {
+            jobs.push(Job { dir: Dir::root().sub(name.as_bytes()), mark });
+        }
+        let waiting: Vec<_> = std::iter::from_fn(|| jobs.pop()).map(|job| (job.dir.to_string(), job.mark)).collect();
+        assert_eq!(waiting, [("/b/".to_owned(), false), ("/a/".to_owned(), true)]);
+        assert!(jobs.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_walk_goes_on_when_the_root_was_away_for_a_moment() {
+        let house = House::open().await;
+        std::fs::create_dir(house.root.path().join("d")).unwrap();
+        let mut watcher = Watcher::new(&house.folder().shared);
+        watcher.begin();
+        let away = house.stage.path().join("away");
+        std::fs::rename(house.root.path(), &away).unwrap();
+        watcher.work();
+        std::fs::rename(&away, house.root.path()).unwrap();
+        watcher.tick();
+        while !watcher.jobs.is_empty() {
+            watcher.work();
+        }
+        assert!(!watcher.arming, "the next walk can begin");
+        let watched =
+            watcher.queue.map(|queue| queue.by_dir.into_keys().map(|dir| dir.to_string()).collect::<Vec<_>>());
+        assert_eq!(watched.unwrap(), ["/", "/d/"]);
+    }
 }
