@@ -26,7 +26,8 @@ use crate::journal::{JournalError, Seen};
 const PAGE_ROWS: u32 = 1000;
 /// Rows of a new root's old content written at a time.
 const BASELINE_ROWS: usize = 4096;
-/// So many missing paths are held back until all that is there has been seen, so that a move is seen as one.
+/// So many missing paths are held back until all that is there has been seen, so that a move is seen as one. More are
+/// left to another scan.
 const MISSING_HELD_MAX: usize = 65_536;
 /// Directories kept open on the way down; deeper ones are opened again when their turn comes.
 const OPEN_LEVELS_MAX: usize = 64;
@@ -256,7 +257,7 @@ enum ScanError {
 
 /// Marks every row below a directory that went.
 fn sweep(shared: &Shared, dir: &Dir) -> Result<(), ScanError> {
-    let mut rows = Rows::new(dir.as_path());
+    let Some(mut rows) = Rows::below(dir) else { return Ok(()) };
     let hint = shared.below_moved();
     while let Some(row) = rows.next(shared)? {
         if !shared.dirty.mark_when_room(row.path, hint) {
@@ -271,6 +272,7 @@ struct Scan<'a> {
     root: OpenRoot,
     rows: Rows,
     missing: Vec<FilePath>,
+    left_missing: bool,
     baseline: Baseline<'a>,
     progress: ScanProgress,
     /// Since it was last looked whether something waits.
@@ -283,8 +285,7 @@ struct Level {
     fd: Option<OwnedFd>,
     names: Names,
     next: usize,
-    /// It came while nobody watched the root during its first scan, and all below it: its files are news, whatever
-    /// their times.
+    /// It came during the first scan, or lies in one that did: its files are news, whatever their times.
     came: bool,
 }
 
@@ -292,14 +293,16 @@ impl<'a> Scan<'a> {
     /// Answers how many files there are; `expected` are likely.
     fn run(shared: &'a Shared, below: Option<Dir>, expected: Option<u64>) -> Result<u64, ScanError> {
         let root = shared.root.open()?;
-        let rows = Rows::new(below.as_ref().and_then(Dir::as_path));
+        let top = below.clone().unwrap_or_else(Dir::root);
+        let Some(rows) = Rows::below(&top) else { return Ok(0) };
         let progress = ScanProgress { running: true, expected, ..ScanProgress::default() };
         let baseline = Baseline::new(shared);
-        let mut scan = Self { shared, root, rows, missing: Vec::new(), baseline, progress, names: 0 };
+        let mut scan =
+            Self { shared, root, rows, missing: Vec::new(), left_missing: false, baseline, progress, names: 0 };
         if below.is_none() {
             shared.status.set(&shared.user, |conditions| conditions.unreadable = None);
         }
-        let walked = scan.walk(below.unwrap_or_else(Dir::root));
+        let walked = scan.walk(top);
         let answer = walked.and_then(|()| scan.baseline.finish()).and_then(|()| scan.mark_missing());
         scan.progress.running = false;
         shared.status.scan(scan.progress);
@@ -389,10 +392,11 @@ impl<'a> Scan<'a> {
         Ok(Level { dir, fd: (depth < OPEN_LEVELS_MAX).then_some(fd), names, next: 0, came })
     }
 
-    /// Whether a directory seems to have been moved in while a first scan was interrupted. That changes the directory
-    /// and nothing in it.
+    /// Whether a directory seems to have been moved in since the root was first seen. That changes the directory and
+    /// nothing in it, and may have gone unheard: before the directory above it was watched, or while the first scan
+    /// was interrupted.
     fn came(&self, directory: BorrowedFd<'_>) -> Result<bool, Errno> {
-        if !self.shared.known.interrupted || !self.shared.writes_baseline() {
+        if !self.shared.writes_baseline() {
             return Ok(false);
         }
         let (changed, content_changed) = times_of(directory)?;
@@ -459,14 +463,18 @@ impl<'a> Scan<'a> {
         }
         if self.missing.len() < MISSING_HELD_MAX {
             self.missing.push(row.path);
-            return Ok(());
+        } else {
+            self.left_missing = true;
         }
-        self.mark(row.path, Hint::Missing)
+        Ok(())
     }
 
     fn mark_missing(&mut self) -> Result<(), ScanError> {
         for path in std::mem::take(&mut self.missing) {
             self.mark(path, Hint::Missing)?;
+        }
+        if std::mem::take(&mut self.left_missing) {
+            self.shared.scan.request();
         }
         Ok(())
     }
@@ -550,8 +558,13 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(below: Option<FilePath>) -> Self {
-        Self { below, page: VecDeque::new(), after: None, ended: false }
+    /// Those below a directory; `None` if its path is too long for any file below it to have a row.
+    fn below(dir: &Dir) -> Option<Self> {
+        let below = match dir.as_path() {
+            None if *dir != Dir::root() => return None,
+            below => below,
+        };
+        Some(Self { below, page: VecDeque::new(), after: None, ended: false })
     }
 
     fn next(&mut self, shared: &Shared) -> Result<Option<StoredFile>, JournalError> {
@@ -607,6 +620,17 @@ impl Names {
 #[cfg(test)]
 mod unit {
     use super::*;
+
+    #[test]
+    fn below_a_path_that_is_too_long_there_are_no_rows() {
+        let mut dir = Dir::root();
+        assert!(Rows::below(&dir).is_some_and(|rows| rows.below.is_none()));
+        while dir.as_path().is_some() || dir == Dir::root() {
+            assert_eq!(Rows::below(&dir).unwrap().below, dir.as_path());
+            dir = dir.sub(&[b'x'; 200]);
+        }
+        assert!(Rows::below(&dir).is_none());
+    }
 
     #[test]
     fn names_stand_in_the_order_of_whole_paths() {
