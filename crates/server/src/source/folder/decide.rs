@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
@@ -13,7 +14,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::Shared;
-use super::dirty::{Dirt, Hint, Lane, Taken, VANISH_GRACE};
+use super::dirty::{Dirt, Hint, Lane, Taken, VANISH_GRACE, inode_of};
 use super::lease::{self, Lease};
 use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, links, look_at};
 use crate::journal::{Asked, JournalError, Known};
@@ -38,6 +39,8 @@ const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
 const BUSY_TIMES_MIN: u32 = 3;
 /// How often the writers of a busy file are looked for anew.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// As coarse as the times of a file system may be, and some more: within it a second change may go unseen in them.
+const TIME_GRAIN: Duration = Duration::from_secs(3);
 /// How long to wait after a failure at first, and at most.
 const FAILURE_WAIT_MIN: Duration = Duration::from_millis(250);
 const FAILURE_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -168,11 +171,16 @@ impl Decider<'_> {
 
     fn decide(&mut self, root: &OpenRoot, taken: &mut Taken, look: Look, known: &Known) -> Result<Step, Errno> {
         match look {
-            Look::NoFile => self.decide_absent(root, taken, known.row.as_ref()),
+            Look::NoFile => {
+                taken.dirt.undecided = None;
+                self.decide_absent(root, taken, known.row.as_ref())
+            }
             Look::File(print) => {
                 taken.dirt.gone_since = None;
                 taken.dirt.seen_vanish = false;
-                if known.row.as_ref().is_some_and(|row| row.fingerprint == print) {
+                taken.dirt.undecided = Some(inode_of(&print));
+                let is_known = known.row.as_ref().is_some_and(|row| row.fingerprint == print);
+                if is_known && !(taken.dirt.perhaps_written && self.is_young(&print)) {
                     return Ok(Step::Silent);
                 }
                 let lane = lane_of(print.size);
@@ -189,8 +197,15 @@ impl Decider<'_> {
         }
     }
 
-    /// A path without a file is a deletion only with proof: it was seen to go, or it is missing from a directory of
-    /// the very device it lay on (a disk that is not mounted deletes nothing).
+    /// Whether a file was changed so short a time ago that a change after it may have the same time.
+    fn is_young(&self, print: &Fingerprint) -> bool {
+        let now_ns = self.shared.journal.now().as_millis().saturating_mul(1_000_000);
+        now_ns.abs_diff(print.ctime_ns) < TIME_GRAIN.as_nanos().try_into().unwrap_or(u64::MAX)
+    }
+
+    /// A path without a file is a deletion only with proof: it is missing from a directory of the very device it lay
+    /// on, in the root that is known: a disk that is not mounted deletes nothing, whatever is done where it was. In
+    /// another root only what came there can be seen to go.
     fn decide_absent(&self, root: &OpenRoot, taken: &mut Taken, row: Option<&StoredFile>) -> Result<Step, Errno> {
         let Some(row) = row else {
             // The first scan may have seen it, and have yet to write its row.
@@ -201,10 +216,16 @@ impl Decider<'_> {
         if gone_for < VANISH_GRACE {
             return Ok(Step::Later(VANISH_GRACE.saturating_sub(gone_for)));
         }
-        let proved = taken.dirt.seen_vanish
-            || self.shared.root.is_known()
-                && (root.nearest_device(&taken.path)? == row.fingerprint.dev
-                    || blind_file_system(root.as_fd()) == Some(OVERLAY));
+        if self.shared.dirty.holds_undecided(inode_of(&row.fingerprint)) {
+            // It lies under another name, which will tell the move.
+            return Ok(Step::Later(VANISH_GRACE));
+        }
+        if !self.shared.root.is_known() {
+            let came_here = row.arrived_at.as_millis() >= self.shared.root_since.load(Ordering::Relaxed);
+            return Ok(if taken.dirt.seen_vanish && came_here { Step::Claim(Claim::Gone) } else { Step::Silent });
+        }
+        let proved = root.nearest_device(&taken.path)? == row.fingerprint.dev
+            || blind_file_system(root.as_fd()) == Some(OVERLAY);
         Ok(if proved { Step::Claim(Claim::Gone) } else { Step::Silent })
     }
 

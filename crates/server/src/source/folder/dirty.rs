@@ -1,6 +1,6 @@
 //! Paths that have to be looked at: hints and scans put them in, the decider takes them out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,8 @@ pub(super) struct Dirt {
     pub(super) renamed: bool,
     /// It was seen being written to.
     pub(super) written: bool,
+    /// It was written to, or a writer closed it, since it was last decided.
+    pub(super) perhaps_written: bool,
     /// Nothing but a scan, or a change of attributes, pointed at it.
     pub(super) only_scanned: bool,
     /// It was seen to be deleted or renamed away.
@@ -89,6 +91,16 @@ pub(super) struct Dirt {
     pub(super) writers: Option<Arc<[Arc<Process>]>>,
     /// How a writer that was killed has left it, and since when nobody has gone on with it.
     pub(super) orphan: Option<(Fingerprint, Instant)>,
+    /// Which file lies there, if it was looked at and has yet to be decided.
+    pub(super) undecided: Option<Inode>,
+}
+
+/// Which file it is, whatever its name: device, inode number and time of birth.
+pub(super) type Inode = (u64, u64, Option<i64>);
+
+/// Which file a fingerprint is of.
+pub(super) fn inode_of(print: &Fingerprint) -> Inode {
+    (print.dev, print.inode, print.birth_ns)
 }
 
 /// A path in the decider's hand.
@@ -113,6 +125,8 @@ struct State {
     quick: BTreeMap<(Instant, u64), Arc<FilePath>>,
     large: BTreeMap<(Instant, u64), Arc<FilePath>>,
     huge: BTreeMap<(Instant, u64), Arc<FilePath>>,
+    /// At how many paths each file lies that was looked at and has yet to be decided.
+    undecided: HashMap<Inode, usize>,
     /// Counts entries; the number of an entry tells which of two came first.
     serial: u64,
     /// How many paths are in the quick worker's hand that not only a scan has found.
@@ -213,7 +227,8 @@ impl Dirty {
     fn delay(&self, hint: Hint) -> Duration {
         match hint {
             Hint::Closed | Hint::Renamed => self.quiet,
-            Hint::Vanished | Hint::Missing => VANISH_GRACE,
+            // Where it has been moved to waits too.
+            Hint::Vanished | Hint::Missing => self.quiet + VANISH_GRACE,
             _ => self.quiet.max(CREATION_GRACE),
         }
     }
@@ -250,11 +265,14 @@ impl Dirty {
         match entry.place {
             Place::InHand { again: Some(due), .. } => {
                 entry.dirt.busy = 0;
+                let decided = entry.dirt.undecided.take();
+                state.is_decided(decided);
                 let order = state.next_serial();
                 self.queue_again(&mut state, path, Lane::Quick, due, order, order);
             }
             _ => {
-                state.entries.remove(path);
+                let entry = state.entries.remove(path);
+                state.is_decided(entry.and_then(|entry| entry.dirt.undecided));
                 self.fewer.notify_all();
             }
         }
@@ -270,7 +288,12 @@ impl Dirty {
             due = due.min(hinted);
         }
         let serial = entry.serial;
+        let (before, now) = (entry.dirt.undecided, taken.dirt.undecided);
         entry.dirt = taken.dirt.with(&entry.dirt);
+        if before != now {
+            state.is_decided(before);
+            now.into_iter().for_each(|inode| *state.undecided.entry(inode).or_default() += 1);
+        }
         let order = state.next_serial();
         self.queue_again(&mut state, &taken.path, lane, due, order, serial);
     }
@@ -297,6 +320,11 @@ impl Dirty {
         let since = state.entries.get_mut(&taken.path).and_then(|entry| entry.dirt.writers.take());
         let before = taken.dirt.writers.take();
         since.or(before)
+    }
+
+    /// Whether a file lies at a path that was looked at and has yet to be decided.
+    pub(super) fn holds_undecided(&self, file: Inode) -> bool {
+        self.state().undecided.contains_key(&file)
     }
 
     /// How many paths wait or are in hand.
@@ -391,6 +419,18 @@ impl State {
             || due.any(|(_, path)| self.entries.get(path).is_some_and(|entry| !entry.dirt.only_scanned))
     }
 
+    /// A file lies undecided at one path less.
+    fn is_decided(&mut self, file: Option<Inode>) {
+        if let Some(file) = file
+            && let hash_map::Entry::Occupied(mut paths) = self.undecided.entry(file)
+        {
+            *paths.get_mut() -= 1;
+            if *paths.get() == 0 {
+                paths.remove();
+            }
+        }
+    }
+
     /// A path in hand comes out of it.
     fn out_of_hand(&mut self, path: &FilePath) {
         if let Some(Entry { place: Place::InHand { live, .. }, .. }) = self.entries.get_mut(path)
@@ -410,7 +450,8 @@ impl State {
                 self.live_in_hand += usize::from(live);
                 entry.place = Place::InHand { again: None, live };
                 // Kept in the entry too, so that what is in hand still counts as only scanned, or as busy.
-                let kept = Dirt { only_scanned: entry.dirt.only_scanned, busy: entry.dirt.busy, ..Dirt::default() };
+                let Dirt { only_scanned, busy, undecided, .. } = entry.dirt;
+                let kept = Dirt { only_scanned, busy, undecided, ..Dirt::default() };
                 let dirt = std::mem::replace(&mut entry.dirt, kept);
                 taken.push(Taken { path, dirt });
             }
@@ -422,6 +463,7 @@ impl State {
 impl Dirt {
     fn note(&mut self, hint: Hint, now: Instant) {
         self.written |= hint == Hint::Modified;
+        self.perhaps_written |= matches!(hint, Hint::Modified | Hint::Closed);
         match hint {
             Hint::Renamed => self.renamed = true,
             // Somebody writes under the final name: the rename no longer says that the file is whole.
@@ -442,6 +484,7 @@ impl Dirt {
         Self {
             renamed: self.renamed || since.renamed,
             written: self.written || since.written,
+            perhaps_written: self.perhaps_written || since.perhaps_written,
             only_scanned: self.only_scanned && since.only_scanned,
             seen_vanish: self.seen_vanish || since.seen_vanish,
             gone_since: self.gone_since.or(since.gone_since),

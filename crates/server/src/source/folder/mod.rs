@@ -20,7 +20,7 @@ mod watch;
 mod witness;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -138,6 +138,8 @@ struct Shared {
     first_seen_at: TimestampMs,
     baseline_done: AtomicBool,
     known: KnownRoot,
+    /// Since when this directory is worked with: milliseconds since the epoch.
+    root_since: AtomicI64,
     stopped: AtomicBool,
 }
 
@@ -171,6 +173,7 @@ impl Folder {
             first_seen_at: state.first_seen_at,
             baseline_done: AtomicBool::new(state.baseline_done),
             known,
+            root_since: AtomicI64::new(0),
             stopped: AtomicBool::new(false),
         });
         shared.look_at_root();
@@ -252,6 +255,7 @@ impl Shared {
 
     /// Says so if another directory than the known one lies at the root.
     fn look_at_root(&self) {
+        self.root_since.store(self.journal.now().as_millis(), Ordering::Relaxed);
         let reason = (!self.root.is_known()).then(|| foreign_root(&self.user, self.root.path()));
         self.status.set(&self.user, |conditions| conditions.foreign = reason);
     }

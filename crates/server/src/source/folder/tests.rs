@@ -21,10 +21,10 @@ use crate::store::{ChangesOf, NewAccount, Store, StoreKey};
 /// Longer than anything here takes; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct House {
-    root: TempDir,
+pub(super) struct House {
+    pub(super) root: TempDir,
     /// On the same file system as the root, and not watched.
-    stage: TempDir,
+    pub(super) stage: TempDir,
     _data: TempDir,
     store: Store,
     journal: Journal,
@@ -69,7 +69,7 @@ impl House {
     }
 
     /// Watched, with the first scan behind it.
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         Self::open_with(config()).await
     }
 
@@ -97,7 +97,7 @@ impl House {
         self.folder.take().unwrap().stop().await;
     }
 
-    fn folder(&self) -> &Folder {
+    pub(super) fn folder(&self) -> &Folder {
         self.folder.as_ref().unwrap()
     }
 
@@ -750,8 +750,58 @@ async fn another_directory_in_the_roots_place_deletes_nothing() {
     house.until_told(2).await;
     house.scan().await;
     assert_eq!(house.told().await, ["created /a 1", "created /b 1"]);
+    // A name of the known root that is seen to come and to go here says nothing of the file there.
+    std::os::unix::fs::symlink("b", house.at("a")).unwrap();
+    fs::remove_file(house.at("a")).unwrap();
+    assert_eq!(house.told().await.len(), 2);
     fs::remove_file(house.at("b")).unwrap();
     assert_eq!(house.until_told(3).await.last().unwrap(), "deleted /b", "what was seen to go is told");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_is_moved_in_before_anything_is_watched_is_news() {
+    let mut house = House::built(config()).await;
+    fs::create_dir_all(house.stage.path().join("d/e")).unwrap();
+    for path in ["d/a", "d/e/b"] {
+        fs::write(house.stage.path().join(path), path).unwrap();
+    }
+    house.write("old", "old");
+    let written = house.journal.now().as_millis();
+    while house.journal.now().as_millis() < written + 2 * CLOCK_GRAIN_NS / 1_000_000 {
+        std::thread::yield_now();
+    }
+    let known = house.store.keep_root(house.account, identify(house.root.path()).unwrap()).await.unwrap();
+    house.store.root_state(house.account, house.journal.now()).await.unwrap();
+    fs::rename(house.stage.path().join("d"), house.at("d")).unwrap();
+    let (journal, config) = (house.journal.clone(), house.config.clone());
+    let folder = Folder::start(house.account, "alice".into(), house.root.path(), known, config, journal).await;
+    house.folder = Some(folder.unwrap());
+    let mut told = house.until_told(2).await;
+    told.sort();
+    assert_eq!(told, ["created /d/a 3", "created /d/e/b 5"]);
+    assert_eq!(house.told().await.len(), 2, "what was there before is not told");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_is_one_also_when_the_new_name_waits() {
+    let house = House::open_with(FolderConfig { quiet: 2 * dirty::VANISH_GRACE, ..config() }).await;
+    house.write("a", "a");
+    house.until_told(1).await;
+    fs::rename(house.at("a"), house.at("b")).unwrap();
+    assert_eq!(house.until_told(2).await.last().unwrap(), "moved /b 1 from /a");
+    // Somebody holds it for writing longer than a file that vanished is waited for.
+    let writer = OpenOptions::new().append(true).open(house.at("b")).unwrap();
+    fs::rename(house.at("b"), house.at("c")).unwrap();
+    let shared = &house.folder().shared;
+    let path = |name: &str| filebell_core::path::FilePath::from_bytes(name.as_bytes()).unwrap();
+    house
+        .until("the look at the new name", |_| shared.dirty.waiting(&path("/c")).is_some_and(|one| one.busy > 0))
+        .await;
+    let seen = Instant::now();
+    house.until("the old name", |_| seen.elapsed() > 2 * (dirty::VANISH_GRACE + shared.config.quiet)).await;
+    assert_eq!(house.events().await.len(), 2);
+    drop(writer);
+    assert_eq!(house.until_told(3).await.last().unwrap(), "moved /c 1 from /b");
 }
 
 /// Random work in a few directories: what it was does not matter, what is left must be known.
