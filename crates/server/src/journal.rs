@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::metrics::{Commit, Found, Metrics};
 use crate::seams::Seams;
-pub use crate::store::{Asked, Known, Recorded, RootState, Seen};
+pub use crate::store::{Asked, Considered, Known, Recorded, RootState, Seen};
 use crate::store::{Rows, Store, StoreError};
 
 /// The door. Cheap to clone.
@@ -66,7 +66,7 @@ impl Journal {
         if arrivals.is_empty() {
             return Ok(Vec::new());
         }
-        let brought = Brought::of(&arrivals);
+        let brought = Brought::of(arrivals.iter());
         let recorded = {
             let _turn = self.turn();
             self.store.record(arrivals, self.seams.now(), self.seams.fresh_ids())
@@ -74,12 +74,12 @@ impl Journal {
         self.count(&brought, recorded.await)
     }
 
-    /// As [`Journal::record`], on the calling thread: for threads of their own.
-    pub fn record_here(&self, arrivals: Vec<Arrival>) -> Result<Vec<Recorded>, JournalError> {
+    /// As [`Journal::record`], on the calling thread: for threads of their own, which say what they have seen.
+    pub fn record_here(&self, arrivals: Vec<Considered>) -> Result<Vec<Recorded>, JournalError> {
         if arrivals.is_empty() {
             return Ok(Vec::new());
         }
-        let brought = Brought::of(&arrivals);
+        let brought = Brought::of(arrivals.iter().map(|one| &one.arrival));
         let recorded = {
             let _turn = self.turn();
             self.store.record_here(arrivals, self.seams.now(), self.seams.fresh_ids())
@@ -175,11 +175,11 @@ struct Brought {
 }
 
 impl Brought {
-    fn of(arrivals: &[Arrival]) -> Self {
+    fn of<'a>(arrivals: impl Iterator<Item = &'a Arrival> + Clone) -> Self {
         let counts = [SourceKind::Upload, SourceKind::Emit]
-            .map(|source| (source, arrivals.iter().filter(|arrival| arrival.source == source).count()));
+            .map(|source| (source, arrivals.clone().filter(|arrival| arrival.source == source).count()));
         let paths = match tracing::enabled!(tracing::Level::DEBUG) {
-            true => arrivals.iter().map(|arrival| arrival.path.clone()).collect(),
+            true => arrivals.map(|arrival| arrival.path.clone()).collect(),
             false => Vec::new(),
         };
         Self { counts, paths }

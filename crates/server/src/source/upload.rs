@@ -3,6 +3,7 @@
 //! Written to a file without a name, hashed on the way, synced, named, and only then claimed: a watcher of the same
 //! tree finds the file as the journal knows it, and nothing is told twice.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 
 use aws_lc_rs::digest;
@@ -184,6 +185,7 @@ impl Upload {
     pub async fn commit(mut self, size: Option<u64>, mtime: Option<Mtime>) -> Result<Placed, UploadError> {
         let mut work = self.work().await?;
         let rest = std::mem::take(&mut self.gathered);
+        let _turn = turn_at(&self.target).lock().await;
         let placed = blocking_task(move || {
             rest.iter().try_for_each(|piece| work.write(piece)).map_err(UploadError::File)?;
             work.place(size, mtime)
@@ -355,6 +357,16 @@ impl Adler32 {
     fn value(&self) -> u32 {
         self.high << 16 | self.low
     }
+}
+
+/// Two uploads to one path are named and recorded one after the other, so that the journal ends with what lies there.
+fn turn_at(target: &Target) -> &'static tokio::sync::Mutex<()> {
+    /// So many that others rarely wait too.
+    static TURNS: [tokio::sync::Mutex<()>; 1024] = [const { tokio::sync::Mutex::const_new(()) }; 1024];
+    let mut hash = DefaultHasher::new();
+    (target.account, &target.path).hash(&mut hash);
+    let at = usize::try_from(hash.finish() % TURNS.len() as u64).unwrap_or_default();
+    TURNS.get(at).unwrap_or(&TURNS[0])
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

@@ -25,6 +25,18 @@ pub enum Recorded {
     },
     /// The file's row was written or found right; nobody is told.
     Silent,
+    /// The row at its path is another by now than the one it was made against: nothing was changed.
+    Stale,
+}
+
+/// An arrival that was made against the row at its path as it was known a while ago. If another one lies there when it
+/// is recorded, the arrival says nothing any more: somebody else has recorded what lies there since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Considered {
+    /// What was found.
+    pub arrival: Arrival,
+    /// The row; `None` if there was none.
+    pub row: Option<(FileId, Fingerprint)>,
 }
 
 /// A path that is asked about.
@@ -102,7 +114,7 @@ impl Store {
     /// or waits when it is called.
     pub fn record_here(
         &self,
-        arrivals: Vec<Arrival>,
+        arrivals: Vec<Considered>,
         now: TimestampMs,
         ids: FreshIds,
     ) -> impl FnOnce() -> Result<Vec<Recorded>, StoreError> + use<> {

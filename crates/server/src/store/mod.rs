@@ -26,7 +26,7 @@ use tokio::sync::watch;
 pub use crypt::{KeyError, StoreKey};
 pub use deliveries::{Covered, Full, Listed, Listing, Position, Replayed, Wanted};
 pub use directory::{Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription};
-pub use events::{Asked, Changes, ChangesOf, Known, Recorded, RootState, Seen};
+pub use events::{Asked, Changes, ChangesOf, Considered, Known, Recorded, RootState, Seen};
 pub use files::{FilePage, FilePosition, FilesWanted, KnownFile, NotAFilePosition};
 pub use history::{Counts, Pace, Span};
 pub use nextcloud::{AppPassword, Property, connection_name};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
 use filebell_core::event::{Event, EventKind, StoredFile};
 use filebell_core::filter::FilterText;
-use filebell_core::id::{AccountId, Cursor, FreshIds, NotificationId, Seq, SubscriptionId};
+use filebell_core::id::{AccountId, Cursor, FileId, FreshIds, NotificationId, Seq, SubscriptionId};
 use filebell_core::path::FilePath;
 use filebell_core::retry::Step;
 use filebell_core::root::{KnownRoot, RootIdentity};
@@ -225,6 +225,47 @@ async fn a_file_keeps_its_id_over_rewrites_and_moves_and_never_gives_it_on() {
     bench.record(4, vec![bench.gone("/b")]).await;
     let Recorded::Event { file: next, .. } = bench.record(5, vec![bench.seen("/b", 2)]).await[0] else { panic!() };
     assert_ne!(next, file);
+}
+
+#[tokio::test]
+async fn what_was_found_before_somebody_else_recorded_the_path_changes_nothing() {
+    use Recorded::{Silent, Stale};
+    let bench = Bench::new().await;
+    bench.record(1, vec![bench.seen("/a", 1), bench.seen("/b", 2)]).await;
+    let row = async |name: &str| {
+        let row = bench.store.file_at(bench.account, path(name)).await.unwrap();
+        row.map(|row| (row.id, row.fingerprint))
+    };
+    let (a, b) = (row("/a").await, row("/b").await);
+    let decide = async |decided: Vec<(Arrival, Option<(FileId, Fingerprint)>)>| {
+        let considered = decided.into_iter().map(|(arrival, row)| Considered { arrival, row }).collect();
+        let (store, ids) = (bench.store.clone(), ids());
+        let record = move || store.record_here(considered, at(9), ids)();
+        tokio::task::spawn_blocking(record).await.unwrap().unwrap()
+    };
+    bench.record(2, vec![bench.seen("/a", 3), bench.gone("/b"), bench.seen("/c", 4)]).await;
+    let before = bench.events().await;
+    // Looked at before: it went, it has another content, it is gone, it is new.
+    let (old, gone, new) = (bench.seen("/a", 1), bench.gone("/a"), bench.seen("/c", 5));
+    assert_eq!(decide(vec![(old, a), (gone, a), (bench.seen("/b", 6), b), (new, None)]).await, [Stale; 4]);
+    assert_eq!(decide(vec![(bench.gone("/b"), b)]).await, [Silent], "both say that it is gone");
+    assert_eq!(bench.events().await, before);
+    assert!(matches!(*decide(vec![(bench.gone("/a"), row("/a").await)]).await, [Recorded::Event { .. }]));
+}
+
+#[tokio::test]
+async fn a_move_takes_no_other_file_s_row_along() {
+    let bench = Bench::new().await;
+    bench.record(1, vec![bench.seen("/a", 1)]).await;
+    let mut moved = bench.seen_as("/b", 2, Announce::News, Some("/a"));
+    if let Claim::Present(present) = &mut moved.claim {
+        present.fingerprint.inode += 1;
+    }
+    let (store, considered) = (bench.store.clone(), vec![Considered { arrival: moved, row: None }]);
+    let ids = ids();
+    let recorded = tokio::task::spawn_blocking(move || store.record_here(considered, at(2), ids)()).await.unwrap();
+    assert!(matches!(*recorded.unwrap(), [Recorded::Event { kind: EventKind::Created, .. }]));
+    assert!(bench.store.file_at(bench.account, path("/a")).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -497,7 +538,7 @@ async fn many_arrivals_at_once_are_as_many_one_after_the_other() {
     assert_eq!(bench.events().await, one_by_one.events().await);
     let files = recorded.iter().map(|one| match one {
         Recorded::Event { seq, file, .. } => (*seq, *file),
-        Recorded::Silent => panic!("each is news"),
+        Recorded::Silent | Recorded::Stale => panic!("each is news"),
     });
     for (number, (seq, file)) in (1..).zip(files) {
         assert_eq!(seq, Seq::new(number));

@@ -17,7 +17,7 @@ use super::Shared;
 use super::dirty::{Dirt, Hint, Lane, Taken, VANISH_GRACE, inode_of};
 use super::lease::{self, Lease};
 use super::root::{Look, OVERLAY, OpenRoot, RootLost, blind_file_system, is_absence, links, look_at};
-use crate::journal::{Asked, JournalError, Known};
+use crate::journal::{Asked, Considered, JournalError, Known, Recorded};
 use crate::metrics::Found;
 use crate::source::writers::End;
 
@@ -82,8 +82,8 @@ enum Step {
 /// Claims to be committed together. Files that are gone come after those that are there, so that a move is one.
 #[derive(Default)]
 struct Claims {
-    present: Vec<(Taken, Arrival)>,
-    gone: Vec<(Taken, Arrival)>,
+    present: Vec<(Taken, Considered)>,
+    gone: Vec<(Taken, Considered)>,
 }
 
 impl Decider<'_> {
@@ -102,7 +102,7 @@ impl Decider<'_> {
         let mut started = Instant::now();
         for ((mut taken, look), known) in batch.into_iter().zip(looks).zip(known) {
             let step = look.and_then(|look| self.decide(&root, &mut taken, look, &known));
-            self.take_step(taken, step, &mut claims);
+            self.take_step(taken, step, known.row, &mut claims);
             if started.elapsed() > BATCH_TIME_MAX {
                 self.record(std::mem::take(&mut claims.present));
                 started = Instant::now();
@@ -116,7 +116,7 @@ impl Decider<'_> {
         }
     }
 
-    fn take_step(&self, mut taken: Taken, step: Result<Step, Errno>, claims: &mut Claims) {
+    fn take_step(&self, mut taken: Taken, step: Result<Step, Errno>, row: Option<StoredFile>, claims: &mut Claims) {
         let dirty = &self.shared.dirty;
         match step {
             Ok(Step::Silent) => dirty.done(&taken.path),
@@ -131,7 +131,8 @@ impl Decider<'_> {
                     source: SourceKind::Folder,
                     user: self.shared.user.clone(),
                 };
-                if gone { &mut claims.gone } else { &mut claims.present }.push((taken, arrival));
+                let considered = Considered { arrival, row: row.map(|row| (row.id, row.fingerprint)) };
+                if gone { &mut claims.gone } else { &mut claims.present }.push((taken, considered));
             }
             Err(Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG) => {
                 // A change of the right to read it raises an event of its own; a scan comes back to it anyway.
@@ -379,18 +380,23 @@ impl Decider<'_> {
         Ok(None)
     }
 
-    fn record(&mut self, claims: Vec<(Taken, Arrival)>) {
+    fn record(&mut self, claims: Vec<(Taken, Considered)>) {
         if claims.is_empty() {
             return;
         }
         let (taken, arrivals): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
         match self.shared.journal.record_here(arrivals) {
-            Ok(_) => {
+            Ok(recorded) => {
                 let scanned = taken.iter().filter(|taken| taken.dirt.only_scanned).count();
                 let metrics = self.shared.journal.metrics();
                 metrics.arrived(SourceKind::Folder, Found::Scan, scanned);
                 metrics.arrived(SourceKind::Folder, Found::Watch, taken.len().saturating_sub(scanned));
-                for taken in taken {
+                for (taken, recorded) in taken.into_iter().zip(recorded) {
+                    if recorded == Recorded::Stale {
+                        // Somebody has recorded the path since it was looked at.
+                        self.shared.dirty.put_back(taken, self.lane, Duration::ZERO);
+                        continue;
+                    }
                     taken.dirt.shared_inode.into_iter().for_each(|inode| self.compare_names(&taken.path, inode));
                     self.shared.dirty.done(&taken.path);
                 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::iter;
 use std::sync::{Arc, LazyLock};
 
-use filebell_core::arrival::{Arrival, Claim, Present};
+use filebell_core::arrival::{Arrival, Claim, Fingerprint, Present};
 use filebell_core::event::{Event, EventKind, StoredFile, Verdict, judge};
 use filebell_core::id::{AccountId, Cursor, EventId, FileId, Seq};
 use filebell_core::path::FilePath;
@@ -13,7 +13,7 @@ use filebell_core::time::TimestampMs;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 
-use super::super::{Asked, Changes, ChangesOf, Known, Recorded, RootState, Rows, Seen, StoreError};
+use super::super::{Asked, Changes, ChangesOf, Considered, Known, Recorded, RootState, Rows, Seen, StoreError};
 use super::block::{BLOCK_ROWS, Insert, blob, number, text};
 use super::rows::{EVENT_COLUMNS, FILE_COLUMNS, event, signed, stored_file, unsigned};
 use super::writer::WriterState;
@@ -34,17 +34,19 @@ impl SqliteStore {
         now: TimestampMs,
         ids: FreshIds,
     ) -> impl Future<Output = Result<Vec<Recorded>, StoreError>> + use<> {
-        let answer = self.0.desk.share((Rows::Arrivals, arrivals.len()), false, recording(arrivals, now, ids));
+        let claims: Vec<_> = arrivals.into_iter().map(|arrival| (arrival, None)).collect();
+        let answer = self.0.desk.share((Rows::Arrivals, claims.len()), false, recording(claims, now, ids));
         async { answer.await.map_err(|_| StoreError::Closed)? }
     }
 
     pub(in crate::store) fn record_here(
         &self,
-        arrivals: Vec<Arrival>,
+        arrivals: Vec<Considered>,
         now: TimestampMs,
         ids: FreshIds,
     ) -> impl FnOnce() -> Result<Vec<Recorded>, StoreError> + use<> {
-        self.0.desk.share_here((Rows::Arrivals, arrivals.len()), recording(arrivals, now, ids))
+        let claims: Vec<_> = arrivals.into_iter().map(|Considered { arrival, row }| (arrival, Some(row))).collect();
+        self.0.desk.share_here((Rows::Arrivals, claims.len()), recording(claims, now, ids))
     }
 
     pub(in crate::store) async fn file_at(
@@ -191,9 +193,12 @@ impl SqliteStore {
     }
 }
 
+/// An arrival, and the row at its path that it was made against, if that counts.
+type Offered = (Arrival, Option<Option<(FileId, Fingerprint)>>);
+
 /// Judges and writes arrivals, and what is owed for them.
 fn recording(
-    arrivals: Vec<Arrival>,
+    arrivals: Vec<Offered>,
     now: TimestampMs,
     mut ids: FreshIds,
 ) -> impl FnMut(&Transaction<'_>, &mut WriterState<'_>) -> Result<Vec<Recorded>, StoreError> {
@@ -217,13 +222,13 @@ type News<'a> = BTreeMap<AccountId, Vec<(Seq, EventKind, &'a FilePath)>>;
 
 /// So many of the first arrivals can be judged before any of them is written: none names a path that one before it
 /// names.
-fn length_of_block(arrivals: &[Arrival]) -> usize {
+fn length_of_block(arrivals: &[Offered]) -> usize {
     let first = arrivals.get(..BLOCK_ROWS).unwrap_or(arrivals);
     let meets = |at: usize, arrival: &Arrival| {
         let before = first.get(..at).unwrap_or_default();
-        paths(arrival).any(|path| before.iter().any(|other| paths(other).any(|other| other == path)))
+        paths(arrival).any(|path| before.iter().any(|(other, _)| paths(other).any(|other| other == path)))
     };
-    first.iter().enumerate().position(|(at, arrival)| meets(at, arrival)).unwrap_or(first.len())
+    first.iter().enumerate().position(|(at, (arrival, _))| meets(at, arrival)).unwrap_or(first.len())
 }
 
 fn paths(arrival: &Arrival) -> impl Iterator<Item = &FilePath> {
@@ -251,19 +256,24 @@ struct NewEvent<'a> {
 fn record_block<'a>(
     transaction: &Transaction<'_>,
     state: &mut WriterState<'_>,
-    block: &'a [Arrival],
+    block: &'a [Offered],
     now: TimestampMs,
     ids: &mut FreshIds,
     news: &mut News<'a>,
     recorded: &mut Vec<Recorded>,
 ) -> Result<(), StoreError> {
     let (mut files, mut events) = (Vec::new(), Vec::new());
-    for arrival in block {
+    for (arrival, made_against) in block {
         let at_path = file_at(transaction, arrival.account, &arrival.path)?;
+        if made_against.is_some_and(|row| is_stale(&arrival.claim, row, at_path.as_ref())) {
+            recorded.push(Recorded::Stale);
+            continue;
+        }
         let moved_from = match (&at_path, moved_from(&arrival.claim)) {
             (None, Some(from)) => file_at(transaction, arrival.account, from)?,
             _ => None,
         };
+        let moved_from = moved_from.filter(|row| made_against.is_none() || is_of(&arrival.claim, row));
         let verdict = judge(arrival, at_path.as_ref(), moved_from.as_ref());
         let stored = at_path.or(moved_from);
         let Some((kind, file)) = record_file(transaction, state, arrival, verdict, stored.as_ref(), now, &mut files)?
@@ -280,6 +290,21 @@ fn record_block<'a>(
     }
     write_files(transaction, &files)?;
     write_events(transaction, &events, now)
+}
+
+/// Whether another row lies at a path than the one that a claim was made against. That a file is gone whose row is gone
+/// too says nothing new.
+fn is_stale(claim: &Claim, made_against: Option<(FileId, Fingerprint)>, at_path: Option<&StoredFile>) -> bool {
+    let differs = made_against != at_path.map(|row| (row.id, row.fingerprint));
+    differs && (*claim != Claim::Gone || at_path.is_some())
+}
+
+/// Whether a row is of the very file that is claimed to be there.
+fn is_of(claim: &Claim, row: &StoredFile) -> bool {
+    match claim {
+        Claim::Present(present) => row.fingerprint.same_inode(&present.fingerprint),
+        Claim::Gone => false,
+    }
 }
 
 /// Writes, or gathers if it is new, the row of one file; answers what is to be told of it.
