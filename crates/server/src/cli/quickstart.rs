@@ -304,6 +304,8 @@ impl Listening {
                 }
                 Step::Failed { why } | Step::Refused { why } => anyhow::bail!("{}: {why}", self.protocol),
                 Step::Skipped { what, why } => anyhow::bail!("{}: skipped {what}: {why}", self.protocol),
+                // The pull at its start may have found the file before it was told.
+                Step::Here { .. } => (),
                 Step::Listening { .. } | Step::Event { .. } | Step::Deleted { .. } => (),
             }
         }
@@ -426,4 +428,51 @@ fn config(
     };
     config.applications = vec![(application, vec![grant])];
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_was_fetched_before_it_was_told_is_received() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let setup = Setup {
+            protocol: ProtocolKind::SageX3,
+            server: format!("http://{}", listener.local_addr().unwrap()),
+            into: directory.path().to_owned(),
+            key: Secret::new("client id"),
+            account: None,
+            password: None,
+            token: Some(AccessToken::Text(Secret::new("token"))),
+            delete: false,
+            poll: POLL,
+        };
+        let (receiver, _) = setup.start(listener).unwrap();
+        let (say, steps) = unbounded_channel();
+        let mut listening = Listening {
+            protocol: ProtocolKind::SageX3,
+            into: directory.path().to_owned(),
+            steps,
+            last_told_at: None,
+            _receiver: receiver,
+        };
+        fs::write(directory.path().join("hello.txt"), "hello").unwrap();
+        let (sha256, closed_at) = (hex::encode(Sha256::digest("hello")), Instant::now());
+        let dropped = [Dropped { name: "hello.txt", size: 5, sha256: sha256.clone(), closed_at }];
+        let downloaded =
+            || Step::Downloaded { path: PathBuf::from("hello.txt"), size: 5, sha256: sha256.clone(), resumed_at: 0 };
+        let notified = || Step::Notified { at: Instant::now(), headers: Vec::new(), body: String::new() };
+        let here = Step::Here { what: "SEED/hello.txt".to_owned() };
+        // The second time, what is left of the first comes before its own.
+        for step in [downloaded(), notified(), Step::Pulled { new: 1 }, here, notified(), downloaded()] {
+            say.send(step).unwrap();
+        }
+        for _ in 0..2 {
+            listening.receive(&dropped, false, &Output::new(false)).await.unwrap();
+        }
+    }
 }

@@ -177,8 +177,7 @@ impl Puller {
             if let Some(listed) = listed
                 && self.is_here(&file.folder, &listed).await
             {
-                let what = format!("{}/{}", file.folder, file.file_name);
-                self.say(Step::Skipped { what, why: "it is here already".to_owned() });
+                self.say(Step::Here { what: format!("{}/{}", file.folder, file.file_name) });
                 return Ok(());
             }
         }

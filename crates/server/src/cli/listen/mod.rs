@@ -89,18 +89,50 @@ Examples:
   FILEBELL_KEY=whsec_... filebell listen --protocol standard --server http://127.0.0.1:8080 --account test2 \\
       --access-token-file filebell-data/admin-token --into inbox";
 
+/// What is said of a file that need not be fetched.
+const HERE: &str = "it is here already";
+
 /// What a receiver does, step by step.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    Listening { address: SocketAddr },
-    Notified { at: Instant, headers: Vec<(String, String)>, body: String },
-    Refused { why: String },
-    Pulled { new: usize },
-    Event { kind: String, path: String },
-    Downloaded { path: PathBuf, size: u64, sha256: String, resumed_at: u64 },
-    Deleted { what: String },
-    Skipped { what: String, why: String },
-    Failed { why: String },
+    Listening {
+        address: SocketAddr,
+    },
+    Notified {
+        at: Instant,
+        headers: Vec<(String, String)>,
+        body: String,
+    },
+    Refused {
+        why: String,
+    },
+    Pulled {
+        new: usize,
+    },
+    Event {
+        kind: String,
+        path: String,
+    },
+    Downloaded {
+        path: PathBuf,
+        size: u64,
+        sha256: String,
+        resumed_at: u64,
+    },
+    Deleted {
+        what: String,
+    },
+    Skipped {
+        what: String,
+        why: String,
+    },
+    /// Skipped, because a pull before has brought it.
+    Here {
+        what: String,
+    },
+    Failed {
+        why: String,
+    },
 }
 
 /// What a receiver needs to know; the key and the rest as text.
@@ -224,6 +256,7 @@ impl Step {
             }),
             Self::Deleted { what } => json!({ "step": "deleted", "what": what }),
             Self::Skipped { what, why } => json!({ "step": "skipped", "what": what, "why": why }),
+            Self::Here { what } => json!({ "step": "skipped", "what": what, "why": HERE }),
             Self::Failed { why } => json!({ "step": "failed", "why": why }),
         }
     }
@@ -244,6 +277,7 @@ impl Step {
             }
             Self::Deleted { what } => format!("deleted {} on the server", plain(what)),
             Self::Skipped { what, why } => format!("skipped {}: {}", plain(what), plain(why)),
+            Self::Here { what } => format!("skipped {}: {HERE}", plain(what)),
             Self::Failed { why } => format!("failed, will try again: {}", plain(why)),
         }
     }
@@ -251,4 +285,17 @@ impl Step {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Step;
+
+    #[test]
+    fn a_file_that_is_here_already_is_said_to_be_skipped() {
+        let step = Step::Here { what: "SEED/hello.txt".to_owned() };
+        assert_eq!(step.to_text(), "skipped SEED/hello.txt: it is here already");
+        let json = r#"{"step":"skipped","what":"SEED/hello.txt","why":"it is here already"}"#;
+        assert_eq!(step.to_json(), serde_json::from_str::<serde_json::Value>(json).unwrap());
+    }
 }
