@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::get;
 use filebell_core::secret::Secret;
@@ -19,7 +19,7 @@ use super::text::{At, Size};
 use super::trial::SecretPage;
 use super::visitor::Visitor;
 use crate::config::{parse_size, size_text};
-use crate::http::Query;
+use crate::http::{PathNames, Query};
 use crate::ops::{Account, AccountChange, AccountRequest, AppPassword, Ops, OpsError, SourceReport, Usage};
 
 const HERE: &str = "/accounts";
@@ -138,7 +138,7 @@ async fn add(State(ops): State<Ops>, Posted { visitor, fields }: Posted) -> Resu
 async fn show(
     State(ops): State<Ops>,
     visitor: Visitor,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     visitor.operator()?;
@@ -185,7 +185,7 @@ async fn account_page(
 
 async fn change(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     Posted { visitor, fields }: Posted,
 ) -> Result<Response, Refusal> {
     visitor.operator()?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::get;
 use filebell_core::endpoint::EndpointUrl;
@@ -19,7 +19,7 @@ use super::list::{Page, page_of};
 use super::text::At;
 use super::trial::SecretPage;
 use super::visitor::Visitor;
-use crate::http::Query;
+use crate::http::{PathNames, Query};
 use crate::ops::{Application, ApplicationRequest, Caller, Grant, GrantRequest, Ops, OpsError};
 
 const HERE: &str = "/applications";
@@ -175,7 +175,7 @@ fn settings(fields: &Fields, form: &mut Form) -> (Vec<String>, Option<String>, S
 async fn show(
     State(ops): State<Ops>,
     visitor: Visitor,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     visitor.operator()?;
@@ -229,7 +229,7 @@ async fn application_page(
 
 async fn change(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     Posted { visitor, fields }: Posted,
 ) -> Result<Response, Refusal> {
     visitor.operator()?;

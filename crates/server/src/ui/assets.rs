@@ -3,12 +3,12 @@
 use std::sync::LazyLock;
 
 use axum::Router;
-use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sha2::{Digest, Sha256};
 
+use crate::http::PathNames;
 use crate::ops::Ops;
 
 const STYLE: &str = include_str!("../../templates/pages/style.css");
@@ -24,7 +24,7 @@ pub(super) fn router() -> Router<Ops> {
     Router::new().route("/assets/{name}", get(asset))
 }
 
-async fn asset(Path(name): Path<String>) -> Response {
+async fn asset(PathNames([name]): PathNames<1>) -> Response {
     let (content, content_type) = if name == *STYLE_NAME {
         (STYLE, "text/css; charset=utf-8")
     } else if name == *SCRIPT_NAME {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -18,7 +18,7 @@ use super::frame::{Frame, Refusal, page, page_with, see};
 use super::list::older;
 use super::text::{At, Size, Took};
 use super::visitor::Visitor;
-use crate::http::Query;
+use crate::http::{PathNames, Query};
 use crate::ops::{AttemptShown, Delivery, Listed, NotificationState, Ops, Replay, ReplayPlan, Search};
 
 /// Notifications on one page.
@@ -296,7 +296,7 @@ struct ShowPage {
 async fn show(
     State(ops): State<Ops>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    PathNames([id]): PathNames<1>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let id: NotificationId = id.parse().map_err(|_| Refusal::NotFound)?;
@@ -353,7 +353,7 @@ async fn show(
 
 async fn replay_one(
     State(ops): State<Ops>,
-    Path(id): Path<String>,
+    PathNames([id]): PathNames<1>,
     Posted { visitor, .. }: Posted,
 ) -> Result<Response, Refusal> {
     let id: NotificationId = id.parse().map_err(|_| Refusal::NotFound)?;

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,7 +22,7 @@ use super::frame::{Frame, Refusal, page};
 use super::list::older;
 use super::text::{At, Size};
 use super::visitor::Visitor;
-use crate::http::Query;
+use crate::http::{PathNames, Query};
 use crate::ops::{Caller, FileLife, FilePosition, FileSearch, Files, Life, Ops, OpsError, Telling};
 
 /// Files on one page.
@@ -206,7 +206,7 @@ struct FilePage {
 async fn one(
     State(ops): State<Ops>,
     visitor: Visitor,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let (number, form) = name.split_once('.').map_or((name.as_str(), ""), |(number, form)| (number, form));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::get;
 use filebell_core::endpoint::EndpointUrl;
@@ -22,7 +22,7 @@ use super::list::{Page, page_of};
 use super::trial::{SecretPage, trial_page};
 use super::visitor::Visitor;
 use crate::config::parse_duration;
-use crate::http::Query;
+use crate::http::{PathNames, Query};
 use crate::ops::{Ops, OpsError, ProtocolRequest, SubscriptionChange, SubscriptionReport, SubscriptionRequest};
 
 const HERE: &str = "/subscriptions";
@@ -191,7 +191,7 @@ fn key_page(frame: Frame, name: &str, happened: &str, secret: Secret) -> Respons
 async fn show(
     State(ops): State<Ops>,
     visitor: Visitor,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     visitor.operator()?;
@@ -260,7 +260,7 @@ async fn subscription_page(
 
 async fn change(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     Posted { visitor, fields }: Posted,
 ) -> Result<Response, Refusal> {
     visitor.operator()?;

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{delete, get};
@@ -12,8 +11,9 @@ use filebell_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::super::auth;
+use super::super::path_names::PathNames;
 use super::super::problem::Problem;
-use super::{body, given, operator};
+use super::{Sent, body, given, operator};
 use crate::ops::{Account, AccountChange, AccountRequest, Caller, Ops, OpsError};
 
 pub(super) fn router() -> Router<Ops> {
@@ -115,7 +115,11 @@ async fn list(State(ops): State<Ops>, request: Parts) -> Result<Json<Vec<Account
     Ok(Json(views))
 }
 
-async fn add(State(ops): State<Ops>, request: Parts, bytes: Bytes) -> Result<(StatusCode, Json<AccountView>), Problem> {
+async fn add(
+    State(ops): State<Ops>,
+    request: Parts,
+    Sent(bytes): Sent,
+) -> Result<(StatusCode, Json<AccountView>), Problem> {
     operator(&ops, &request).await?;
     let asked: AccountBody = body(&bytes)?;
     let request = AccountRequest {
@@ -131,16 +135,20 @@ async fn add(State(ops): State<Ops>, request: Parts, bytes: Bytes) -> Result<(St
     Ok((StatusCode::CREATED, Json(view(&ops, ops.add_account(request).await?).await?)))
 }
 
-async fn show(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<Json<AccountView>, Problem> {
+async fn show(
+    State(ops): State<Ops>,
+    PathNames([name]): PathNames<1>,
+    request: Parts,
+) -> Result<Json<AccountView>, Problem> {
     owner(&ops, &request, &name).await?;
     Ok(Json(view(&ops, ops.account(&name).await?).await?))
 }
 
 async fn change(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     request: Parts,
-    bytes: Bytes,
+    Sent(bytes): Sent,
 ) -> Result<Json<AccountView>, Problem> {
     operator(&ops, &request).await?;
     let asked: ChangeBody = body(&bytes)?;
@@ -155,7 +163,11 @@ async fn change(
     Ok(Json(view(&ops, ops.change_account(&name, change).await?).await?))
 }
 
-async fn remove(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
+async fn remove(
+    State(ops): State<Ops>,
+    PathNames([name]): PathNames<1>,
+    request: Parts,
+) -> Result<StatusCode, Problem> {
     operator(&ops, &request).await?;
     ops.remove_account(&name).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -163,7 +175,7 @@ async fn remove(State(ops): State<Ops>, Path(name): Path<String>, request: Parts
 
 async fn passwords(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     request: Parts,
 ) -> Result<Json<Vec<AppPasswordView>>, Problem> {
     owner(&ops, &request, &name).await?;
@@ -178,9 +190,9 @@ async fn passwords(
 
 async fn add_password(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     request: Parts,
-    bytes: Bytes,
+    Sent(bytes): Sent,
 ) -> Result<(StatusCode, Json<AppPasswordView>), Problem> {
     owner(&ops, &request, &name).await?;
     let asked: AppPasswordBody = body(&bytes)?;
@@ -196,7 +208,7 @@ async fn add_password(
 
 async fn remove_password(
     State(ops): State<Ops>,
-    Path((name, password)): Path<(String, String)>,
+    PathNames([name, password]): PathNames<2>,
     request: Parts,
 ) -> Result<StatusCode, Problem> {
     owner(&ops, &request, &name).await?;

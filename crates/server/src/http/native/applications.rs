@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{delete, get, post};
@@ -13,8 +12,9 @@ use filebell_core::subscription::SignatureEncoding;
 use serde::{Deserialize, Serialize};
 
 use super::super::auth;
+use super::super::path_names::PathNames;
 use super::super::problem::Problem;
-use super::{body, given, operator};
+use super::{Sent, body, given, operator};
 use crate::ops::{Application, ApplicationRequest, GrantRequest, Ops};
 
 /// How long an old secret still counts if nothing is said.
@@ -119,7 +119,7 @@ async fn list(State(ops): State<Ops>, request: Parts) -> Result<Json<Vec<Applica
 async fn add(
     State(ops): State<Ops>,
     request: Parts,
-    bytes: Bytes,
+    Sent(bytes): Sent,
 ) -> Result<(StatusCode, Json<ApplicationView>), Problem> {
     operator(&ops, &request).await?;
     let asked: ApplicationBody = body(&bytes)?;
@@ -139,7 +139,7 @@ async fn add(
 
 async fn show(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     request: Parts,
 ) -> Result<Json<ApplicationView>, Problem> {
     operator(&ops, &request).await?;
@@ -148,9 +148,9 @@ async fn show(
 
 async fn change(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     request: Parts,
-    bytes: Bytes,
+    Sent(bytes): Sent,
 ) -> Result<Json<ApplicationView>, Problem> {
     operator(&ops, &request).await?;
     let asked: ChangeBody = body(&bytes)?;
@@ -170,7 +170,11 @@ fn encoding(text: &str) -> Result<SignatureEncoding, Problem> {
     text.parse().map_err(|_| Problem::bad_parameter("signature_encoding: give `hex` or `base64`"))
 }
 
-async fn remove(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
+async fn remove(
+    State(ops): State<Ops>,
+    PathNames([name]): PathNames<1>,
+    request: Parts,
+) -> Result<StatusCode, Problem> {
     operator(&ops, &request).await?;
     ops.remove_application(&name).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -178,9 +182,9 @@ async fn remove(State(ops): State<Ops>, Path(name): Path<String>, request: Parts
 
 async fn rotate(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     request: Parts,
-    bytes: Bytes,
+    Sent(bytes): Sent,
 ) -> Result<Json<ApplicationView>, Problem> {
     operator(&ops, &request).await?;
     let asked: RotateBody = if bytes.is_empty() { RotateBody::default() } else { body(&bytes)? };
@@ -189,13 +193,21 @@ async fn rotate(
     Ok(Json(ApplicationView::new(ops.application(&name).await?, Some(&secret))))
 }
 
-async fn disable(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
+async fn disable(
+    State(ops): State<Ops>,
+    PathNames([name]): PathNames<1>,
+    request: Parts,
+) -> Result<StatusCode, Problem> {
     operator(&ops, &request).await?;
     ops.set_application_disabled(&name, true).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn enable(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
+async fn enable(
+    State(ops): State<Ops>,
+    PathNames([name]): PathNames<1>,
+    request: Parts,
+) -> Result<StatusCode, Problem> {
     operator(&ops, &request).await?;
     ops.set_application_disabled(&name, false).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -214,7 +226,11 @@ async fn grants(State(ops): State<Ops>, request: Parts) -> Result<Json<Vec<Grant
     Ok(Json(ops.grants_of(&caller).await?.into_iter().map(view).collect()))
 }
 
-async fn grant(State(ops): State<Ops>, request: Parts, bytes: Bytes) -> Result<(StatusCode, Json<GrantView>), Problem> {
+async fn grant(
+    State(ops): State<Ops>,
+    request: Parts,
+    Sent(bytes): Sent,
+) -> Result<(StatusCode, Json<GrantView>), Problem> {
     operator(&ops, &request).await?;
     let asked: GrantBody = body(&bytes)?;
     let request = GrantRequest {
@@ -237,7 +253,7 @@ async fn grant(State(ops): State<Ops>, request: Parts, bytes: Bytes) -> Result<(
 /// Takes a grant back: the operator any, an account or an application its own.
 async fn revoke(
     State(ops): State<Ops>,
-    Path((application, account)): Path<(String, String)>,
+    PathNames([application, account]): PathNames<2>,
     request: Parts,
 ) -> Result<StatusCode, Problem> {
     let caller = auth::caller(&ops, &request).await?;

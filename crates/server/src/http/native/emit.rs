@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::auth;
 use super::super::problem::Problem;
-use super::{body, changes};
+use super::{Sent, body, changes};
 use crate::ops::{Emitted, Ops};
 
 /// How long it is waited for, if nothing is said.
@@ -32,7 +31,7 @@ struct Waits {
 }
 
 /// Answers the event (201), or what it waits for (202); content that was told already is a conflict (409).
-pub(super) async fn emit(State(ops): State<Ops>, request: Parts, bytes: Bytes) -> Result<Response, Problem> {
+pub(super) async fn emit(State(ops): State<Ops>, request: Parts, Sent(bytes): Sent) -> Result<Response, Problem> {
     let caller = auth::caller(&ops, &request).await?;
     let EmitBody { account, path, wait_seconds } = body(&bytes)?;
     let wait = Duration::from_secs(wait_seconds.unwrap_or(WAIT_SECS));

@@ -1,6 +1,6 @@
 //! `/api/v1/notifications`: what was told and what came of it, and telling again.
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
@@ -11,6 +11,7 @@ use filebell_core::time::TimestampMs;
 use serde::Serialize;
 
 use super::super::auth;
+use super::super::path_names::PathNames;
 use super::super::problem::Problem;
 use super::super::query::Query;
 use super::observe::{parse, text};
@@ -147,7 +148,11 @@ impl NotificationView {
     }
 }
 
-async fn show(State(ops): State<Ops>, Path(id): Path<String>, parts: Parts) -> Result<Json<NotificationView>, Problem> {
+async fn show(
+    State(ops): State<Ops>,
+    PathNames([id]): PathNames<1>,
+    parts: Parts,
+) -> Result<Json<NotificationView>, Problem> {
     let caller = auth::caller(&ops, &parts).await?;
     let delivery = ops.delivery(&caller, known(&id)?).await?;
     let last = delivery.attempts.last();
@@ -158,7 +163,11 @@ async fn show(State(ops): State<Ops>, Path(id): Path<String>, parts: Parts) -> R
     }))
 }
 
-async fn attempts(State(ops): State<Ops>, Path(id): Path<String>, parts: Parts) -> Result<Json<AttemptsView>, Problem> {
+async fn attempts(
+    State(ops): State<Ops>,
+    PathNames([id]): PathNames<1>,
+    parts: Parts,
+) -> Result<Json<AttemptsView>, Problem> {
     let caller = auth::caller(&ops, &parts).await?;
     let delivery = ops.delivery(&caller, known(&id)?).await?;
     let micros = |time: Option<std::time::Duration>| time.map(|time| time.as_micros());
@@ -182,7 +191,11 @@ async fn attempts(State(ops): State<Ops>, Path(id): Path<String>, parts: Parts) 
     Ok(Json(AttemptsView { attempts: attempts.collect(), left_out: delivery.full.left_out }))
 }
 
-async fn replay(State(ops): State<Ops>, Path(id): Path<String>, parts: Parts) -> Result<Json<ReplayedView>, Problem> {
+async fn replay(
+    State(ops): State<Ops>,
+    PathNames([id]): PathNames<1>,
+    parts: Parts,
+) -> Result<Json<ReplayedView>, Problem> {
     let caller = auth::caller(&ops, &parts).await?;
     let id = known(&id)?;
     match ops.replay(&caller, id).await? {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
@@ -14,8 +13,9 @@ use filebell_core::subscription::{Protocol, Subscription, SubscriptionStatus};
 use serde::{Deserialize, Serialize};
 
 use super::super::auth;
+use super::super::path_names::PathNames;
 use super::super::problem::Problem;
-use super::{body, operator};
+use super::{Sent, body, operator};
 use crate::ops::{Ops, ProtocolRequest, SubscriptionChange, SubscriptionRequest, Trial};
 
 /// The interval of a Nextcloud subscription if none is given.
@@ -169,7 +169,7 @@ async fn list(State(ops): State<Ops>, request: Parts) -> Result<Json<Vec<Subscri
 async fn add(
     State(ops): State<Ops>,
     request: Parts,
-    bytes: Bytes,
+    Sent(bytes): Sent,
 ) -> Result<(StatusCode, Json<SubscriptionView>), Problem> {
     operator(&ops, &request).await?;
     let asked: SubscriptionBody = body(&bytes)?;
@@ -215,7 +215,7 @@ fn whole_seconds(min_interval_ms: u64) -> Result<(), Problem> {
 
 async fn show(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     request: Parts,
 ) -> Result<Json<SubscriptionView>, Problem> {
     operator(&ops, &request).await?;
@@ -224,9 +224,9 @@ async fn show(
 
 async fn change(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     request: Parts,
-    bytes: Bytes,
+    Sent(bytes): Sent,
 ) -> Result<Json<SubscriptionView>, Problem> {
     operator(&ops, &request).await?;
     let asked: ChangeBody = body(&bytes)?;
@@ -244,25 +244,37 @@ async fn change(
     Ok(Json(SubscriptionView::new(ops.change_subscription(&name, change).await?, None)))
 }
 
-async fn remove(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
+async fn remove(
+    State(ops): State<Ops>,
+    PathNames([name]): PathNames<1>,
+    request: Parts,
+) -> Result<StatusCode, Problem> {
     operator(&ops, &request).await?;
     ops.remove_subscription(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Delivers a test: the operator to any, an account to its own.
-async fn test(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<Json<TrialView>, Problem> {
+async fn test(
+    State(ops): State<Ops>,
+    PathNames([name]): PathNames<1>,
+    request: Parts,
+) -> Result<Json<TrialView>, Problem> {
     let caller = auth::caller(&ops, &request).await?;
     Ok(Json(TrialView::new(ops.try_subscription(&caller, &name).await?)))
 }
 
-async fn pause(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
+async fn pause(State(ops): State<Ops>, PathNames([name]): PathNames<1>, request: Parts) -> Result<StatusCode, Problem> {
     operator(&ops, &request).await?;
     ops.set_subscription_status(&name, SubscriptionStatus::Paused).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn resume(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<StatusCode, Problem> {
+async fn resume(
+    State(ops): State<Ops>,
+    PathNames([name]): PathNames<1>,
+    request: Parts,
+) -> Result<StatusCode, Problem> {
     operator(&ops, &request).await?;
     ops.set_subscription_status(&name, SubscriptionStatus::Active).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -270,7 +282,7 @@ async fn resume(State(ops): State<Ops>, Path(name): Path<String>, request: Parts
 
 async fn rotate(
     State(ops): State<Ops>,
-    Path(name): Path<String>,
+    PathNames([name]): PathNames<1>,
     request: Parts,
 ) -> Result<Json<SubscriptionView>, Problem> {
     operator(&ops, &request).await?;
@@ -278,7 +290,11 @@ async fn rotate(
     Ok(Json(SubscriptionView::new(ops.subscription(&name).await?, Some(&key))))
 }
 
-async fn replay(State(ops): State<Ops>, Path(name): Path<String>, request: Parts) -> Result<Json<Replayed>, Problem> {
+async fn replay(
+    State(ops): State<Ops>,
+    PathNames([name]): PathNames<1>,
+    request: Parts,
+) -> Result<Json<Replayed>, Problem> {
     operator(&ops, &request).await?;
     Ok(Json(Replayed { replayed: ops.replay_dead(&name).await? }))
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::super::auth::Peer;
 use super::super::browser::{self, cookie};
+use super::super::path_names::PathNames;
 use super::super::problem::log_failure;
 use super::super::query::Query;
 use super::{Refused, not_stored, small_body};
@@ -142,7 +143,7 @@ async fn log_in(
 }
 
 /// `GET /v1/token/authorise/{id}`: what is asked for.
-async fn consent(State(ops): State<Ops>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn consent(State(ops): State<Ops>, PathNames([id]): PathNames<1>, headers: HeaderMap) -> Response {
     match shown(&ops, &id, &headers).await {
         Ok((id, consent)) => consent_page(id, &consent, None, StatusCode::OK),
         Err(error) => refused(error, &headers),
@@ -163,7 +164,7 @@ fn browser(id: &str, headers: &HeaderMap) -> Result<(PairingId, Secret), Failure
 /// `POST /v1/token/authorise/{id}`: the decision.
 async fn decide(
     State(ops): State<Ops>,
-    Path(id): Path<String>,
+    PathNames([id]): PathNames<1>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Response> {

@@ -1,7 +1,7 @@
 //! Data delivery: the detail of a notification, the listing, the bytes, the delete.
 
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -11,6 +11,7 @@ use filebell_core::wire::sagex3::{self, Detail, Failure, ListedFile, Page};
 use uuid::Uuid;
 
 use super::super::file_body;
+use super::super::path_names::PathNames;
 use super::super::query::Query;
 use super::{Refused, caller, json, refuse, refuse_as, wrong};
 use crate::ops::{Download, Ops};
@@ -39,7 +40,11 @@ async fn folders(State(ops): State<Ops>, headers: HeaderMap) -> Result<Response,
 }
 
 /// `GET /v1/notification/{id}` (section 5). May be repeated.
-async fn notification(State(ops): State<Ops>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Refused> {
+async fn notification(
+    State(ops): State<Ops>,
+    PathNames([id]): PathNames<1>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
     let caller = caller(&ops, &headers).await?;
     let id = Uuid::try_parse(&id).map_err(|_| wrong(&ops, Failure::NotificationNotFound))?;
     let found = ops.notification_detail(&caller, NotificationId::new(id)).await;
@@ -59,7 +64,7 @@ async fn notification(State(ops): State<Ops>, Path(id): Path<String>, headers: H
 /// `GET /v1/datadelivery/{folder}`: a page of the listing (section 6.1), or with `filename` a file (section 6.2).
 async fn list_or_download(
     State(ops): State<Ops>,
-    Path(folder): Path<String>,
+    PathNames([folder]): PathNames<1>,
     RawQuery(query): RawQuery,
     method: Method,
     headers: HeaderMap,
@@ -106,7 +111,7 @@ async fn list_or_download(
 /// `DELETE /v1/datadelivery/{folder}?filename=` (section 6.3): 204, also if it was not there.
 async fn remove(
     State(ops): State<Ops>,
-    Path(folder): Path<String>,
+    PathNames([folder]): PathNames<1>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refused> {

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use headers::{ContentLength, HeaderMapExt};
 use uuid::Uuid;
 
+use super::super::path_names::PathNames;
 use super::super::query::Query;
 use super::{Refused, caller, json, refuse, storage, wrong};
 use crate::ops::{IngestionStatus, Ops, OpsError, UploadError};
@@ -27,7 +28,7 @@ pub(super) fn router() -> Router<Ops> {
 /// `POST /v1/dataingestion/{folder}?filename=`.
 async fn announce(
     State(ops): State<Ops>,
-    Path(folder): Path<String>,
+    PathNames([folder]): PathNames<1>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
@@ -44,7 +45,7 @@ async fn announce(
 }
 
 /// `GET /v1/dataingestion/tracking/{id}`.
-async fn track(State(ops): State<Ops>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Refused> {
+async fn track(State(ops): State<Ops>, PathNames([id]): PathNames<1>, headers: HeaderMap) -> Result<Response, Refused> {
     let caller = caller(&ops, &headers).await?;
     let id = Uuid::try_parse(&id).map(IngestionId::new).map_err(|_| wrong(&ops, Failure::FileNotFound))?;
     let found = ops.upload_status(&caller, id).await.map_err(refuse(&ops, Failure::FileNotFound))?;
@@ -70,13 +71,13 @@ async fn track(State(ops): State<Ops>, Path(id): Path<String>, headers: HeaderMa
 /// `PUT` to the signed URL: the bytes, no token.
 async fn take(
     State(ops): State<Ops>,
-    Path((grant, upload)): Path<(i64, String)>,
+    PathNames([grant, upload]): PathNames<2>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Response> {
     let query = Query::new(query.as_deref());
-    let url = storage::signed(&query, grant, &upload, b"");
+    let url = storage::signed(&query, &grant, &upload, b"");
     let refused = |error| storage::refused(&ops, error).into_response();
     let size = headers.typed_get::<ContentLength>().map(|ContentLength(size)| size);
     let bytes_max = ops.sagex3().upload_bytes_max;

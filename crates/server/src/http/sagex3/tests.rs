@@ -784,6 +784,36 @@ async fn a_signed_address_is_good_for_one_file_one_hour_and_one_consent() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_not_utf8_is_downloaded_and_a_folder_or_an_id_that_is_not_is_none() {
+    use std::os::unix::ffi::OsStrExt;
+    let scene = Scene::with(SageX3Settings::default()).await;
+    let tokens = scene.pair().await;
+    let name = std::ffi::OsStr::from_bytes(b"bad\xff\xfename");
+    std::fs::write(scene.dir.path().join("acme/SEED").join(name), "hello").unwrap();
+    let answer = scene.get("/v1/datadelivery/SEED?filename=bad%FF%FEname", access(&tokens)).await;
+    let to = answer.header("location");
+    let file = scene.ask("GET", to.strip_prefix(BASE).unwrap(), &[], "").await;
+    assert_eq!((file.status.as_u16(), file.text().as_str()), (200, "hello"), "{to}");
+
+    for (method, path, status, message) in [
+        ("GET", "/v1/datadelivery/%FF", 403, "Forbidden"),
+        ("GET", "/v1/datadelivery/%FF?filename=a", 403, "Forbidden"),
+        ("DELETE", "/v1/datadelivery/%FF?filename=a", 403, "Forbidden"),
+        ("POST", "/v1/dataingestion/%FF?filename=a", 403, "Forbidden"),
+        ("GET", "/v1/notification/%FF", 404, "Notification not found"),
+        ("GET", "/v1/dataingestion/tracking/%FF", 404, "File not found"),
+    ] {
+        let by = format!("Bearer {}", access(&tokens));
+        scene.ask(method, path, &[("authorization", &by)], "").await.refuses(status, message);
+        scene.ask(method, path, &[], "").await.refuses(401, "Unauthorised");
+    }
+    for path in ["/v1/storage/1/%FF/a", "/v1/storage/%FF/SEED/a", "/v1/storage/x/SEED/a"] {
+        scene.ask("GET", path, &[], "").await.refuses(403, "Forbidden");
+    }
+    scene.ask("PUT", "/v1/storage/%FF/%FF", &[], "").await.refuses(403, "Forbidden");
+}
+
+#[tokio::test]
 async fn a_name_that_leads_out_and_a_folder_that_was_not_granted_are_refused() {
     let scene = Scene::new().await;
     let tokens = scene.pair().await;

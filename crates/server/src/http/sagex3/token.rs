@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post};
@@ -13,6 +13,7 @@ use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
 use super::super::auth::{Given, given};
+use super::super::path_names::PathNames;
 use super::{FORM_BYTES_MAX, Refused, json, not_stored};
 use crate::ops::{Application, AskError, Issued, Ops};
 
@@ -56,7 +57,7 @@ async fn remove(State(ops): State<Ops>, headers: HeaderMap, body: Body) -> Resul
 /// `DELETE /v1/token/{id}`: ends the refresh token with this id.
 async fn remove_by_id(
     State(ops): State<Ops>,
-    Path(id): Path<String>,
+    PathNames([id]): PathNames<1>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Response> {

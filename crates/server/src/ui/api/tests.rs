@@ -324,3 +324,36 @@ async fn the_page_shows_every_operation_to_whoever_comes() {
         page.says(&["Authorization: Bearer $TOKEN", &format!("'{BASE}/api/v1/changes'")]);
     }
 }
+
+#[tokio::test]
+async fn a_name_that_is_not_utf8_is_nobodys() {
+    let scene = Scene::new().await;
+    let document = document(&scene).await;
+    for (path, methods) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.contains('{')) {
+        let asked: Vec<&str> = path.split('/').map(|part| if part.starts_with('{') { "%ff" } else { part }).collect();
+        for method in METHODS.iter().filter(|method| methods.get(*method).is_some()) {
+            let answer = scene.program(&method.to_uppercase(), &asked.join("/"), TOKEN, "{}").await;
+            assert_eq!(answer.header("content-type"), "application/problem+json", "{method} {path}");
+            let with_body = methods[*method]["requestBody"]["required"] == true;
+            assert!(answer.status == 404 || (answer.status == 400 && with_body), "{method} {path}: {}", answer.text());
+        }
+    }
+    let operator = scene.operator().await;
+    for path in ["/accounts/%ff", "/applications/%ff", "/subscriptions/%ff", "/deliveries/%ff", "/files/%ff"] {
+        let answer = operator.get(path).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("content-type")),
+            (404, "text/html; charset=utf-8"),
+            "{path}"
+        );
+    }
+    assert_eq!(scene.browser().get("/assets/%ff").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_with_the_limit() {
+    let scene = Scene::new().await;
+    let answer = scene.program("POST", "/api/v1/accounts", TOKEN, vec![b' '; 3 << 20]).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (413, "application/problem+json"));
+    answer.says(&["\"code\":\"body-too-large\"", "the body has more than 2097152 bytes"]);
+}
