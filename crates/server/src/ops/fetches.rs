@@ -49,7 +49,7 @@ impl Noted {
 }
 
 /// Who reads, as it is written down.
-fn reader(caller: &Caller) -> String {
+pub(super) fn reader(caller: &Caller) -> String {
     match caller {
         Caller::Operator => "operator".to_owned(),
         Caller::Account(caller) => account_reader(caller),

@@ -15,7 +15,7 @@ use filebell_core::time::{TimestampMs, TimestampSecs};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-use super::fetches::{FetchedContent, account_reader, application_reader};
+use super::fetches::{FetchedContent, account_reader, application_reader, reader};
 use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError, SageX3Settings};
 use crate::beneath::{Root, is_absence};
 use crate::store::{Account, Changes, ChangesOf};
@@ -283,6 +283,11 @@ impl Ops {
     /// Opens a file of the caller's own.
     pub async fn open_own_file(&self, caller: &AccountCaller, path: FilePath) -> Result<OpenFile, OpsError> {
         self.open_file(&caller.account, account_reader(caller), path).await
+    }
+
+    /// Opens a file of any account, for the operator.
+    pub async fn open_any_file(&self, account: &str, path: FilePath) -> Result<OpenFile, OpsError> {
+        self.open_file(&self.account(account).await?, reader(&Caller::Operator), path).await
     }
 
     /// Removes a file of a granted folder. A file that is not there is as good as removed.

@@ -284,6 +284,36 @@ fn watch_and_notify_need_no_configuration_and_the_key_is_shown_once() {
 }
 
 #[test]
+fn the_receiver_that_the_server_recommends_downloads() {
+    let desk = Desk::new();
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", held.local_addr().unwrap());
+    drop(held);
+    let mut serving = desk.serve(&["--watch", "root", "--notify", &url, "--log", "error"]);
+    let mut said = String::new();
+    let mut lines = BufReader::new(serving.process.stderr.take().unwrap()).lines().map(Result::unwrap);
+    while !said.contains("--into") {
+        said.push_str(&lines.next().unwrap());
+        said.push('\n');
+    }
+    let recommended = said.split_once("FILEBELL_KEY=").unwrap().1;
+    let command = format!("FILEBELL_KEY={}", recommended.replace("filebell listen", "exec \"$0\" listen").trim_end());
+    let mut receiver = Command::new("sh")
+        .args(["-c", &format!("{command} --json --once"), env!("CARGO_BIN_EXE_filebell")])
+        .current_dir(desk.path("."))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut steps = BufReader::new(receiver.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(steps.next().unwrap().contains("\"listening\""));
+    fs::create_dir(desk.path("root/SEED")).unwrap();
+    fs::write(desk.path("root/SEED/a.txt"), "one").unwrap();
+    let steps: Vec<String> = steps.collect();
+    assert!(receiver.wait().unwrap().success());
+    assert_eq!(fs::read(desk.path("received/SEED/a.txt")).unwrap(), b"one", "{steps:?}");
+}
+
+#[test]
 fn the_keys_of_the_server_are_in_no_account_s_tree() {
     let desk = Desk::new();
     let why = "holds the data directory data, where filebell keeps its keys; give one of them a place outside the other \

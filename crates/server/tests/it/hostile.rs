@@ -269,3 +269,33 @@ fn who_reads_slowly_holds_up_nobody() {
     let grown = house.status_kib("VmRSS:").saturating_sub(before);
     assert!(grown < 128 * 1024, "{READERS} readers of 32 MiB each hold {grown} KiB");
 }
+
+#[test]
+fn the_operator_reads_any_account_s_files_and_changes_none() {
+    let house = House::open("");
+    house.write("d/a.txt", "hello\n");
+    let by = format!("Bearer {}", house.admin_token());
+    let by = [("Authorization", by.as_str())];
+    let path = "/remote.php/dav/files/test2/d/a.txt";
+    let read = house.get(path, &by);
+    assert_eq!((read.status, read.text().as_str()), (200, "hello\n"));
+    assert_eq!(house.request("HEAD", path, &by).header("content-length"), "6");
+    let before = all_below(&house.root());
+    for method in ["PUT", "DELETE", "MKCOL", "COPY", "MOVE", "PROPFIND", "PROPPATCH", "LOCK", "OPTIONS", "POST"] {
+        let headers = [by[0], ("Destination", "/remote.php/dav/files/test2/b.txt")];
+        assert_eq!(house.request(method, path, &headers).status, 403, "{method}");
+    }
+    assert_eq!(house.request("MKCOL", "/remote.php/dav/uploads/test2/1", &by).status, 403);
+    for (path, status) in [
+        ("/remote.php/dav/files/test2/none", 404),
+        ("/remote.php/dav/files/test2/d", 404),
+        ("/remote.php/dav/files/test2/", 404),
+        ("/remote.php/dav/files/nobody/d/a.txt", 404),
+        ("/remote.php/dav/files/%ff/d/a.txt", 404),
+        ("/remote.php/dav/files/test2/..%2Fdata%2Fadmin-token", 403),
+        ("/remote.php/webdav/d/a.txt", 404),
+    ] {
+        assert_eq!(house.get(path, &by).status, status, "{path}");
+    }
+    assert_eq!(all_below(&house.root()), before);
+}

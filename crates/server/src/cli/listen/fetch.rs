@@ -31,9 +31,24 @@ const PAGE_EVENTS: u32 = 500;
 
 /// How notifications are verified, and how is pulled.
 pub(super) enum Side {
-    Nextcloud { key: Secret, client: NextcloudClient },
-    SageX3 { client_id: Secret, endpoint: String, token: Token, delete: bool },
-    Standard { key: StandardKey, server: String, account: String, token: Token, files: Option<NextcloudClient> },
+    Nextcloud {
+        key: Secret,
+        client: NextcloudClient,
+    },
+    SageX3 {
+        client_id: Secret,
+        endpoint: String,
+        token: Token,
+        delete: bool,
+    },
+    /// Without an account's password, files are downloaded with the token too.
+    Standard {
+        key: StandardKey,
+        server: String,
+        account: String,
+        token: Token,
+        files: Option<NextcloudClient>,
+    },
 }
 
 /// An access token, or the file in which somebody renews it.
@@ -244,8 +259,8 @@ impl Puller {
             self.say(Step::Pulled { new: page.events.len() });
             for event in &page.events {
                 self.say(Step::Event { kind: event.kind.clone(), path: event.path.clone() });
-                if let Some(files) = files.filter(|_| event.kind != "deleted") {
-                    self.fetch_version(files, event).await?;
+                if event.kind != "deleted" {
+                    self.fetch_version(client, files, event).await?;
                 }
             }
             lock(&self.state).change(|kept| kept.cursor = Some(page.next))?;
@@ -256,8 +271,13 @@ impl Puller {
     }
 
     /// Fetches the version that an event names. If there is another one by now, a newer event names that.
-    async fn fetch_version(&self, files: &NextcloudClient, event: &ChangeEvent) -> anyhow::Result<()> {
-        if event.path_base64.is_some() {
+    async fn fetch_version(
+        &self,
+        client: &ChangesClient,
+        files: Option<&NextcloudClient>,
+        event: &ChangeEvent,
+    ) -> anyhow::Result<()> {
+        if files.is_some() && event.path_base64.is_some() {
             let why = "its name is not UTF-8".to_owned();
             self.say(Step::Skipped { what: event.path.clone(), why });
             return Ok(());
@@ -267,7 +287,10 @@ impl Puller {
         for _ in 0..2 {
             let mut progress = Progress::new(&event.path);
             let told = |done, total| progress.at(done, total);
-            downloaded = files.download(&event.path, &self.into, &event.expected(), told).await;
+            downloaded = match files {
+                Some(files) => files.download(&event.path, &self.into, &event.expected(), told).await,
+                None => client.download(event, &self.into, told).await,
+            };
             if !matches!(downloaded, Err(DownloadError::Mismatch(_))) {
                 break;
             }

@@ -78,7 +78,8 @@ pub(super) struct Args {
 const HELP: &str = "\
 Every notification is verified (401 if its signature is wrong), then everything new is pulled: at the start, when a
 notification comes, and every --poll. Files get their name when they are whole. After a restart it goes on where it was.
-With --json each step is a line of JSON.
+With --json each step is a line of JSON. By standard, files are downloaded with the account's password if there is one,
+else with the access token.
 
 Examples:
   FILEBELL_KEY=4fdab23178d6c424 FILEBELL_PASSWORD=secret filebell listen --protocol nextcloud \\

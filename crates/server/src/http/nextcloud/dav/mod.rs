@@ -233,6 +233,12 @@ fn below_account(path: &str, tree: &str, own: &str) -> Option<String> {
     percent_decode_str(account).eq(own.bytes()).then(|| rest.to_owned())
 }
 
+/// The account in whose tree a URL's path lies.
+fn account_named(path: &str) -> Option<String> {
+    let name = path.strip_prefix(ACCOUNT_TREES)?.split('/').next()?;
+    Some(percent_decode_str(name).decode_utf8().ok()?.into_owned())
+}
+
 /// The path of a file in a tree; `None` for the tree's root.
 fn file_path(encoded: &str) -> Result<Option<FilePath>, Refusal> {
     let bytes: Vec<u8> = percent_decode_str(encoded).collect();
@@ -247,15 +253,7 @@ fn file_path(encoded: &str) -> Result<Option<FilePath>, Refusal> {
 enum Who {
     Account(AccountCaller),
     Application(Box<ApplicationCaller>),
-}
-
-impl Who {
-    fn account_name(&self) -> &str {
-        match self {
-            Self::Account(caller) => &caller.account.name,
-            Self::Application(caller) => &caller.account.name,
-        }
-    }
+    Operator,
 }
 
 async fn who(ops: &Ops, request: &Parts) -> Result<Who, Refusal> {
@@ -264,7 +262,7 @@ async fn who(ops: &Ops, request: &Parts) -> Result<Who, Refusal> {
         Given::Token(token) => match ops.bearer(&token).await {
             Ok(Caller::Account(caller)) => Ok(Who::Account(caller)),
             Ok(Caller::Application(caller)) => Ok(Who::Application(caller)),
-            Ok(Caller::Operator) => Err(OpsError::Credentials),
+            Ok(Caller::Operator) => Ok(Who::Operator),
             Err(error) => Err(error),
         },
         Given::Nothing | Given::Unreadable => Err(OpsError::Credentials),
@@ -288,18 +286,29 @@ async fn serve(
     prefix: impl Fn(&str) -> String,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let who = who(&ops, &parts).await?;
-    let below = find(parts.uri.path(), who.account_name()).ok_or_else(Refusal::not_found)?;
-    let path = file_path(&below)?;
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
-    let caller = match who {
-        Who::Account(caller) => caller,
+    let path = |own: &str| file_path(&find(parts.uri.path(), own).ok_or_else(Refusal::not_found)?);
+    let (caller, path) = match who(&ops, &parts).await? {
+        Who::Account(caller) => {
+            let path = path(&caller.account.name)?;
+            (caller, path)
+        }
         // An application reads what it was granted, and nothing else.
         Who::Application(caller) if reads => {
-            let open = ops.open_granted_path(&caller, path.ok_or_else(Refusal::not_found)?).await?;
+            let path = path(&caller.account.name)?.ok_or_else(Refusal::not_found)?;
+            let open = ops.open_granted_path(&caller, path).await?;
             return Ok(file(open, None, &parts).await?);
         }
-        Who::Application(_) => return Err(Refusal::new(StatusCode::FORBIDDEN, "This is not allowed")),
+        // The operator reads any account's, by its name.
+        Who::Operator if reads => {
+            let name = account_named(parts.uri.path()).ok_or_else(Refusal::not_found)?;
+            let path = path(&name)?.ok_or_else(Refusal::not_found)?;
+            let open = ops.open_any_file(&name, path).await?;
+            return Ok(file(open, None, &parts).await?);
+        }
+        Who::Application(_) | Who::Operator => {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "This is not allowed"));
+        }
     };
     let locks = locks.of(caller.account.id);
     let encoded = utf8_percent_encode(&caller.account.name, NON_ALPHANUMERIC).to_string();
