@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use filebell_core::secret::Secret;
 use headers::authorization::{Authorization, Basic, Bearer};
 use headers::{Header, HeaderMapExt};
@@ -59,6 +62,22 @@ pub(super) async fn login(
 ) -> Result<AccountCaller, OpsError> {
     let from = extensions.get().map(|Peer(address)| *address);
     ops.login(basic.username(), Secret::new(basic.password()), from).await
+}
+
+/// Tells whoever guesses a password when another one is looked at.
+pub(super) async fn tell_when(State(ops): State<Ops>, request: Request, next: Next) -> Response {
+    let guess = match given(request.headers()) {
+        Given::Password(basic) => Some((basic, request.extensions().get().map(|Peer(address)| *address))),
+        Given::Nothing | Given::Token(_) | Given::Unreadable => None,
+    };
+    let mut response = next.run(request).await;
+    if response.status() == StatusCode::TOO_MANY_REQUESTS
+        && let Some(wait) = guess.and_then(|(basic, from)| ops.throttled_for(basic.username(), from))
+    {
+        // Whole seconds, none too few.
+        response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().saturating_add(1).into());
+    }
+    response
 }
 
 /// Whoever asks our own API.

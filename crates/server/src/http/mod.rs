@@ -12,7 +12,7 @@ mod query;
 mod sagex3;
 mod serve;
 
-use axum::Router;
+use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::ops::Ops;
@@ -32,6 +32,7 @@ pub fn router(ops: Ops, pages: Router<Ops>) -> Router {
         .merge(sagex3::router())
         .merge(pages)
         .method_not_allowed_fallback(async || Problem::wrong_method())
+        .layer(middleware::from_fn_with_state(ops.clone(), auth::tell_when))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             axum::response::IntoResponse::into_response(Problem::internal())
         }))

@@ -76,6 +76,7 @@ impl From<OpsError> for Problem {
             OpsError::Filter(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-filter", text),
             OpsError::Key(_) => Self::new(S::UNPROCESSABLE_ENTITY, "bad-key", text),
             OpsError::Path(_) => Self::new(S::BAD_REQUEST, "bad-path", text),
+            OpsError::Ahead { .. } => Self::new(S::BAD_REQUEST, "unknown-position", text),
             OpsError::NoRoom { .. } => Self::new(S::INSUFFICIENT_STORAGE, "no-room", text),
             OpsError::Upload(_) => Self::new(S::BAD_REQUEST, "bad-upload", text),
             OpsError::Quota(_) => Self::new(S::TOO_MANY_REQUESTS, "quota", text),

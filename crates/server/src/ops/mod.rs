@@ -32,10 +32,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use filebell_core::endpoint::EndpointUrlError;
 use filebell_core::filter::FilterError;
-use filebell_core::id::{AccountId, ApplicationId};
+use filebell_core::id::{AccountId, ApplicationId, Seq};
 use filebell_core::path::FilePathError;
 use filebell_core::secret::Secret;
 use url::Url;
@@ -162,6 +163,15 @@ pub enum OpsError {
     /// A key cannot be used.
     #[error("the key cannot be used: {0}")]
     Key(String),
+    /// A puller has seen events that are not in the journal.
+    #[error(
+        "`after` is beyond the newest event, {newest}: the journal was set back since, as by a restored backup; begin \
+         again without `after`"
+    )]
+    Ahead {
+        /// The newest event.
+        newest: Seq,
+    },
     /// A path is none.
     #[error(transparent)]
     Path(#[from] FilePathError),
@@ -199,7 +209,7 @@ pub enum OpsError {
     TooManyListeners,
     /// The application has asked as often as it may today.
     #[error("the quota of today is used up; it begins anew in {0:?}")]
-    Quota(std::time::Duration),
+    Quota(Duration),
 }
 
 impl From<StoreError> for OpsError {
@@ -329,6 +339,11 @@ impl Ops {
                 Err(OpsError::Credentials)
             }
         }
+    }
+
+    /// How long no more guesses at the password of this name are looked at from this address; `None` if they are.
+    pub fn throttled_for(&self, name: &str, from: Option<IpAddr>) -> Option<Duration> {
+        self.0.throttle.spent_for(name, from, self.0.seams.now())
     }
 
     /// Whoever this bearer token speaks for; an app password is one too.

@@ -33,10 +33,15 @@ struct Wrong {
 impl Throttle {
     /// Whether a password may be looked at. `mark` stands for the name and the password.
     pub(super) fn allows(&self, name: &str, from: Option<IpAddr>, mark: &[u8; 32], now: TimestampMs) -> bool {
+        self.spent_for(name, from, now).is_none() || self.lock().right.contains(mark)
+    }
+
+    /// How long no password is looked at that was not right before; `None` if any is.
+    pub(super) fn spent_for(&self, name: &str, from: Option<IpAddr>, now: TimestampMs) -> Option<Duration> {
         let state = self.lock();
-        let wrong = state.wrong.get(&(name.to_owned(), from.map(network)));
-        let spent = wrong.is_some_and(|wrong| wrong.count > WRONG_MAX && now < wrong.since.after(WINDOW));
-        !spent || state.right.contains(mark)
+        let wrong = state.wrong.get(&(name.to_owned(), from.map(network)))?;
+        let until = wrong.since.after(WINDOW);
+        (wrong.count > WRONG_MAX && now < until).then(|| until.since(now))
     }
 
     /// A password was right.
@@ -103,6 +108,8 @@ mod tests {
         assert!(throttle.allows("alice", near, &GOOD, start), "who was right before is heard");
         assert!(throttle.allows("alice", far, &OTHER, start), "another address is another guesser");
         assert!(throttle.allows("bob", near, &OTHER, start), "another account counts for itself");
+        assert_eq!(throttle.spent_for("alice", near, start.after(WINDOW / 3)), Some(WINDOW * 2 / 3));
+        assert_eq!(throttle.spent_for("alice", far, start), None);
         assert!(throttle.allows("alice", near, &OTHER, start.after(WINDOW)), "it ends");
         throttle.right("alice", near, GOOD);
         assert!(throttle.allows("alice", near, &OTHER, start), "a right password clears the account's slate");

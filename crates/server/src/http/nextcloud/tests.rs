@@ -335,6 +335,12 @@ async fn guessing_is_answered_as_the_original_answers_it() {
         let wrong = house.ask("GET", RECENT, Some("alice:guess"), &[OCS], "").await;
         assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
     }
+    for path in [RECENT, "/remote.php/webdav/a.txt", "/api/v1/changes"] {
+        let not_looked_at = house.ask("GET", path, Some("alice:guess"), &[OCS], "").await;
+        assert_eq!(not_looked_at.status, StatusCode::TOO_MANY_REQUESTS, "{path}");
+        let wait: u64 = not_looked_at.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1790..=1801).contains(&wait), "{path}: {wait}");
+    }
     let still = house.alice("GET", &format!("{RECENT}?since=0"), &[OCS], "").await;
     assert_eq!(still.status, StatusCode::OK, "who had logged in is not locked out");
 }
