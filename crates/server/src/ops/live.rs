@@ -185,7 +185,10 @@ impl Ops {
         let scope = self.scope(caller, &request).await?;
         let seat = self.seat(caller)?;
         let position = match request.after {
-            Some(after) => after,
+            Some(after) => {
+                self.must_have_been(after.seq).await?;
+                after
+            }
             None => self.position(&feed).await?,
         };
         let (ended, advanced) = (feed.advanced(), self.0.journal.advanced());

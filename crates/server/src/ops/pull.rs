@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use filebell_core::arrival::{Announce, Arrival, Claim, Completeness, Fingerprint, Present, SourceKind, Version};
 use filebell_core::event::{Event, StoredFile};
-use filebell_core::id::{Cursor, NotificationId};
+use filebell_core::id::{Cursor, NotificationId, Seq};
 use filebell_core::path::FilePath;
 use filebell_core::subscription::{Customer, Protocol};
 use filebell_core::time::{TimestampMs, TimestampSecs};
@@ -20,7 +20,7 @@ use super::{AccountCaller, ApplicationCaller, Caller, Ops, OpsError, SageX3Setti
 use crate::beneath::{Root, is_absence};
 use crate::store::{Account, Changes, ChangesOf};
 
-/// The scope that lets an application list, download and delete (Sage X3 protocol, section 2.4).
+/// The scope that lets an application know of files, list, download and delete (Sage X3 protocol, section 2.4).
 const SCOPE_DELIVERY: &str = "api.dataDelivery";
 /// How long a notification's detail can be read (the same protocol, GAP-28).
 const DETAIL_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -133,6 +133,7 @@ impl Ops {
         let after = request.after.unwrap_or(Cursor::new(0));
         let limit = request.limit.unwrap_or(CHANGES_MAX).clamp(1, CHANGES_MAX);
         let mut advanced = self.0.journal.advanced();
+        self.must_have_been(after.seq()).await?;
         let deadline = tokio::time::Instant::now() + request.wait.min(WAIT_MAX);
         loop {
             advanced.mark_unchanged();
@@ -328,6 +329,14 @@ impl Ops {
         Ok(OpenFile { file, stored, path, ops: self.clone(), reader })
     }
 
+    /// Whoever is further than the journal would miss what comes until that is as far: it was set back.
+    pub(super) async fn must_have_been(&self, seq: Seq) -> Result<(), OpsError> {
+        match self.0.store.newest().await?.seq() {
+            newest if seq > newest => Err(OpsError::Ahead { newest }),
+            _ => Ok(()),
+        }
+    }
+
     async fn event_after(&self, account: Account, after: Cursor) -> Result<Option<Event>, OpsError> {
         let of = ChangesOf { account: Some(account.id), folders: None };
         Ok(self.0.store.changes(of, after, 1).await?.events.pop())
@@ -343,6 +352,7 @@ impl Ops {
                 Ok(ChangesOf { account, folders: None })
             }
             Caller::Application(caller) => {
+                granted_scope(caller, SCOPE_DELIVERY)?;
                 let folders = Some(caller.grant.folders.clone());
                 own_changes(&caller.account, account, folders)
             }
@@ -360,13 +370,18 @@ fn own_changes(own: &Account, asked: Option<&str>, folders: Option<Vec<String>>)
 }
 
 pub(super) fn granted_folder(caller: &ApplicationCaller, folder: &str, scope: &str) -> Result<FilePath, OpsError> {
-    if !caller.grant.scopes.iter().any(|granted| granted == scope) {
-        return Err(OpsError::NotGranted(format!("the scope {scope}")));
-    }
+    granted_scope(caller, scope)?;
     if !caller.grant.folders.iter().any(|granted| granted == folder) {
         return Err(OpsError::NotGranted(format!("the folder `{folder}`")));
     }
     Ok(FilePath::from_bytes(format!("/{folder}").as_bytes())?)
+}
+
+fn granted_scope(caller: &ApplicationCaller, scope: &str) -> Result<(), OpsError> {
+    if caller.grant.scopes.iter().any(|granted| granted == scope) {
+        return Ok(());
+    }
+    Err(OpsError::NotGranted(format!("the scope {scope}")))
 }
 
 /// Reads a file for its version; `None` if it is not, or does not stay, what is stored of it.

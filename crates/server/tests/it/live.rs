@@ -1,12 +1,13 @@
 //! The stream of what happens, over real sockets.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
 
 use crate::house::{House, basic};
 use crate::observe::{asked, standard};
+use crate::promise::{ledger, token};
 use crate::receiver::{PATIENCE, Receiver};
 
 const OTHER: &str = "[[accounts]]\nname = \"other\"\npassword = \"other's\"\n";
@@ -216,7 +217,64 @@ fn a_change_of_who_is_who_has_a_listener_ask_anew() {
     house.run("account", &["add", "third"]);
     house.write("wakes.txt", "x");
     let mut rest = String::new();
-    std::io::Read::read_to_string(&mut listener.reader, &mut rest).unwrap();
+    listener.reader.read_to_string(&mut rest).unwrap();
     assert!(rest.ends_with("0\r\n\r\n"), "it ends in order: {rest:?}");
     assert_eq!(asked(&house, "GET", "/api/v1/status")["sources"][0]["account"], "test2");
+}
+
+#[test]
+fn a_poll_that_waits_is_answered_when_the_server_stops() {
+    let mut house = House::open("");
+    let by = [("Authorization", format!("Bearer {}", house.admin_token()))];
+    let by = by.each_ref().map(|(name, value)| (*name, value.as_str()));
+    // Both at once: when the first is answered, the second has been read.
+    let first = house.head("GET", "/status.php", &[]).replace("Connection: close\r\n", "");
+    let second = house.head("GET", "/api/v1/changes?wait=60", &by);
+    let mut stream = house.connect();
+    stream.write_all(format!("{first}{second}").as_bytes()).unwrap();
+    let mut answers = BufReader::new(stream);
+    let mut line = String::new();
+    answers.read_line(&mut line).unwrap();
+    assert_eq!(line.trim_end(), "HTTP/1.1 200 OK");
+    assert_eq!(house.stop(), Some(0));
+    let mut rest = String::new();
+    answers.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with(r#"{"events":[],"next":"cur_0","more":false}"#), "{rest}");
+}
+
+#[test]
+fn who_is_further_than_the_journal_is_told_so() {
+    let house = House::open("");
+    house.write("a.txt", "a");
+    let newest = house.wait_for_events(1)[0]["seq"].as_i64().unwrap();
+    let by = format!("Bearer {}", house.admin_token());
+    let ask = |path: &str, header: (&str, &str)| house.get(path, &[("Authorization", &by), header]);
+    let plain = ("Accept", "*/*");
+    for answer in [
+        ask(&format!("/api/v1/changes?wait=60&after=cur_{}", newest + 1), plain),
+        ask("/api/v1/changes?after=cur_9223372036854775807", plain),
+        ask(&format!("/api/v1/stream?after=pos_{}_0", newest + 1), plain),
+        ask("/api/v1/stream", ("Last-Event-ID", "pos_999999_0")),
+    ] {
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        let problem = answer.json();
+        assert_eq!(problem["code"], "unknown-position");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("the newest event, {newest}:")), "{detail}");
+        assert!(detail.ends_with("begin again without `after`"), "{detail}");
+    }
+    let page = ask(&format!("/api/v1/changes?after=cur_{newest}"), plain).json();
+    assert_eq!(page["next"], format!("cur_{newest}"));
+}
+
+#[test]
+fn who_may_only_put_files_is_not_told_of_others() {
+    let receiver = Receiver::start();
+    let house = House::open(&ledger(&receiver).replace("api.dataDelivery", "api.dataIngestion"));
+    let by = token(&house);
+    for path in ["/api/v1/changes", "/api/v1/stream"] {
+        let answer = house.get(path, &[("Authorization", &by)]);
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("not-granted")), "{path}");
+        assert!(answer.text().contains("the scope api.dataDelivery"), "{}", answer.text());
+    }
 }

@@ -12,7 +12,7 @@ use filebell_core::path::FilePath;
 use filebell_core::time::TimestampMs;
 use serde::Serialize;
 
-use super::super::auth;
+use super::super::auth::{self, Line};
 use super::super::problem::Problem;
 use super::super::query::Query;
 use crate::ops::{ChangesRequest, Ops};
@@ -55,10 +55,14 @@ pub(super) async fn changes(
     RawQuery(query): RawQuery,
 ) -> Result<Json<ChangesView>, Problem> {
     let caller = auth::caller(&ops, &request).await?;
-    let request = parse(&Query::new(query.as_deref()))?;
-    let (account, after) = (request.account.clone(), request.after);
-    let changes = ops.changes(&caller, request).await?;
-    ops.changes_shown(&caller, account.as_deref(), after, &changes).await?;
+    let asked = parse(&Query::new(query.as_deref()))?;
+    let stopping = request.extensions.get::<Line>().map(|line| line.stopping.clone()).unwrap_or_default();
+    let changes = match stopping.run_until_cancelled(ops.changes(&caller, asked.clone())).await {
+        Some(changes) => changes?,
+        // The server stops, and waits for no news any more.
+        None => ops.changes(&caller, ChangesRequest { wait: Duration::ZERO, ..asked.clone() }).await?,
+    };
+    ops.changes_shown(&caller, asked.account.as_deref(), asked.after, &changes).await?;
     let name_of = ops.account_names().await?;
     let events = changes.events.iter().map(|event| view(event, name_of(event.account))).collect();
     Ok(Json(ChangesView { events, next: changes.next.to_string(), more: changes.more }))
