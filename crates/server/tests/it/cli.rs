@@ -135,12 +135,15 @@ fn wrong_usage_ends_with_2_and_help_with_0() {
         &["serve", "--config", "nowhere.toml"],
         &["status", "--log", "a=b=c"],
         &["account", "add", "a b"],
+        &["replay", "ntf_1", "--subscription", "a"],
         &["listen", "--protocol", "standard", "--server", "http://x", "--account", "a", "--into", "in"],
     ] {
         let ended = desk.run(arguments);
         assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{arguments:?}: {}", ended.err);
         assert!(!ended.err.is_empty());
     }
+    let neither = desk.run(&["replay"]).err;
+    assert!(neither.contains("<NOTIFICATION-ID|--subscription <NAME>>"), "{neither}");
     for arguments in [&["--help"] as &[_], &["--version"], &["listen", "--help"], &["subscription", "add", "--help"]] {
         assert!(!desk.run(arguments).done().is_empty());
     }

@@ -241,9 +241,10 @@ async fn set_status(ops: &Ops, out: &Output, name: &str, status: SubscriptionSta
 }
 
 #[derive(Args)]
+#[group(required = true, multiple = false)]
 pub(in crate::cli) struct ReplayArgs {
     /// One notification, by its id; also one that was delivered
-    #[arg(value_name = "NOTIFICATION-ID", required_unless_present = "subscription", conflicts_with = "subscription")]
+    #[arg(value_name = "NOTIFICATION-ID")]
     notification: Option<String>,
     /// All dead ones of a subscription, by its name
     #[arg(long, value_name = "NAME")]
