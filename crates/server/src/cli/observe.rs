@@ -12,7 +12,7 @@ use clap::Args;
 use filebell::app::doctor::{Finding, examine_all};
 use filebell::app::open_ops;
 use filebell::config::Config;
-use filebell::ops::{Caller, ChangesRequest, Ops, ScanAnswer, SourceReport, StatusReport, WhyReport};
+use filebell::ops::{Caller, ChangesRequest, FindingReport, Ops, ScanAnswer, SourceReport, StatusReport, WhyReport};
 use filebell::seams::Seams;
 use filebell_core::event::Event;
 use filebell_core::id::{Cursor, Seq};
@@ -95,13 +95,19 @@ pub(super) struct WhyArgs {
 
 /// Operations on the store, where there is one.
 async fn open(config: &Config) -> anyhow::Result<Ops> {
-    if !config.data_dir.exists() {
-        let data_dir = config.data_dir.display();
-        anyhow::bail!("there is no data directory {data_dir}: give the server's by --data-dir or --config");
-    }
+    must_exist(config)?;
     let ops = open_ops(&config.data_dir, config.public_url.clone(), config.sagex3.clone(), Seams::real()).await?;
     ops.leaving_out(&config.watch.ignore)?;
     Ok(ops)
+}
+
+fn must_exist(config: &Config) -> anyhow::Result<()> {
+    let data_dir = config.data_dir.display();
+    anyhow::ensure!(
+        config.data_dir.exists(),
+        "there is no data directory {data_dir}: give the server's by --data-dir or --config"
+    );
+    Ok(())
 }
 
 /// From the server if one runs, else from the store.
@@ -377,49 +383,51 @@ fn why_text(report: &WhyReport) -> String {
     lines.join("\n")
 }
 
-#[derive(Serialize)]
-struct FindingView {
-    ok: bool,
-    what: String,
-    remedy: Option<String>,
-}
-
 pub(super) async fn doctor(global: &Global, out: &Output) -> anyhow::Result<()> {
     let config = global.load(Vec::new(), false)?;
-    let mut findings = examine_all(&config, Seams::real()).await;
-    findings.extend(server_findings(&config).await);
-    let views: Vec<FindingView> = findings
-        .into_iter()
-        .map(|Finding { what, remedy }| FindingView { ok: remedy.is_none(), what, remedy })
-        .collect();
-    out.result(&views, || {
-        let line = |view: &FindingView| match &view.remedy {
-            None => format!("ok       {}", view.what),
-            Some(remedy) => format!("PROBLEM  {}\n         do: {remedy}", view.what),
+    // What a configuration file says can be looked at before the first start.
+    if global.data_dir.is_some() || global.config.is_none() {
+        must_exist(&config)?;
+    }
+    let findings = findings(&config).await;
+    out.result(&findings, || {
+        let line = |one: &FindingReport| match &one.remedy {
+            None => format!("ok       {}", one.what),
+            Some(remedy) => format!("PROBLEM  {}\n         do: {remedy}", one.what),
         };
-        views.iter().map(line).collect::<Vec<_>>().join("\n")
+        findings.iter().map(line).collect::<Vec<_>>().join("\n")
     })?;
-    match views.iter().filter(|view| !view.ok).count() {
+    match findings.iter().filter(|one| !one.ok).count() {
         0 => Ok(()),
         1 => anyhow::bail!("there is a problem"),
         more => anyhow::bail!("there are {more} problems"),
     }
 }
 
-/// What the server says of itself.
-async fn server_findings(config: &Config) -> Vec<Finding> {
+/// What the server finds by its own configuration; where none runs, or it does not say, what is found by this one.
+async fn findings(config: &Config) -> Vec<FindingReport> {
     let server = match Server::find(config) {
         Ok(Some(server)) => server,
-        Ok(None) => return vec![Finding::well("no server runs on the data directory")],
-        Err(error) => return vec![Finding::wrong(format!("{error:#}"), "run this with the server's configuration")],
+        Ok(None) => return found_here(config, Finding::well("no server runs on the data directory")).await,
+        Err(error) => {
+            return vec![Finding::wrong(format!("{error:#}"), "run this with the server's configuration").into()];
+        }
     };
-    let report: StatusReport = match server.get("/api/v1/status", &[]).await {
-        Ok(report) => report,
-        Err(error) => return vec![Finding::wrong(format!("{error:#}"), "look into its log; restart it if it hangs")],
-    };
-    let mut findings = vec![Finding::well("the server answers")];
-    findings.extend(report.findings());
-    findings
+    match server.post::<Vec<FindingReport>>("/api/v1/examine", &[]).await {
+        Ok(mut findings) => {
+            findings.push(Finding::well("the server answers").into());
+            findings
+        }
+        Err(error) => {
+            let remedy = "look into its log; restart it if it hangs";
+            found_here(config, Finding::wrong(format!("{error:#}"), remedy)).await
+        }
+    }
+}
+
+async fn found_here(config: &Config, of_the_server: Finding) -> Vec<FindingReport> {
+    let found = examine_all(config, Seams::real()).await;
+    found.into_iter().chain([of_the_server]).map(FindingReport::from).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use filebell_core::time::TimestampMs;
+use serde::{Deserialize, Serialize};
 
 use super::observe::StatusReport;
 use super::{Caller, Ops, OpsError};
@@ -26,6 +27,23 @@ impl Finding {
     /// Something is wrong, and what to do.
     pub fn wrong(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// One thing that was looked at, as it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingReport {
+    /// Whether all is well.
+    pub ok: bool,
+    /// What was found, in a sentence.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+impl From<Finding> for FindingReport {
+    fn from(Finding { what, remedy }: Finding) -> Self {
+        Self { ok: remedy.is_none(), what, remedy }
     }
 }
 
@@ -72,6 +90,14 @@ impl Ops {
         let found = examine(self.clone()).await;
         let last = Some((self.0.seams.now(), found.into()));
         *health.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
+    }
+
+    /// Looks at everything, and tells what was found; what is wrong first.
+    pub async fn examined(&self, caller: &Caller) -> Result<Vec<FindingReport>, OpsError> {
+        self.operator(caller)?;
+        self.examine().await;
+        let HealthReport { wrong, well, .. } = self.health(caller).await?;
+        Ok(wrong.into_iter().chain(well).map(FindingReport::from).collect())
     }
 
     /// Whether all is well: as it stands now, and as the last look at everything found it.

@@ -49,7 +49,7 @@ pub use dav::Entry;
 pub use deliveries::{AttemptShown, Deliveries, Delivery, Replay, ReplayPlan, Search};
 pub use emit::Emitted;
 pub use files::{FileLife, FileSearch, Files, Life, Telling};
-pub use health::{Examine, Examining, Finding, HealthReport};
+pub use health::{Examine, Examining, Finding, FindingReport, HealthReport};
 pub use history::{Point, PointPace, Reach};
 pub use ingestion::Ingesting;
 pub use live::{Ended, Happening, Live, LiveKind, LivePosition, LiveRequest, Newest, Told};

@@ -442,7 +442,7 @@ impl Ops {
         Ok(fetches)
     }
 
-    fn operator(&self, caller: &Caller) -> Result<(), OpsError> {
+    pub(super) fn operator(&self, caller: &Caller) -> Result<(), OpsError> {
         match caller {
             Caller::Operator => Ok(()),
             Caller::Application(_) | Caller::Account(_) => {

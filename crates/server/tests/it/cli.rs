@@ -317,6 +317,31 @@ fn the_receiver_that_the_server_recommends_downloads() {
 }
 
 #[test]
+fn doctor_beside_a_server_says_what_that_finds_by_its_own_configuration() {
+    let desk = Desk::new();
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", held.local_addr().unwrap());
+    let serving = desk.serve(&["--watch", "root", "--notify", &url, "--log", "error"]);
+    let said = desk.run(&["doctor", "--data-dir", "data"]).done();
+    assert!(said.contains(&format!("{url}, is at 127.0.0.1, which may be told")), "{said}");
+    assert!(said.ends_with("ok       the server answers\n"), "{said}");
+    let findings = desk.run(&["doctor", "--json"]).json();
+    assert!(findings.as_array().unwrap().iter().all(|one| one["ok"] == true && one["remedy"].is_null()), "{findings}");
+    serving.stop();
+    // By a configuration that allows nothing.
+    let alone = desk.run(&["doctor"]);
+    assert_eq!(alone.code, Some(1));
+    assert!(alone.out.contains("no server runs on the data directory"), "{}", alone.out);
+    desk.run(&["doctor", "--data-dir", "typo"])
+        .refused(1, "error: there is no data directory typo: give the server's by --data-dir or --config");
+    assert!(!desk.path("typo").exists());
+    desk.config("data_dir = \"later\"\n");
+    let mut before = desk.command(&["doctor", "--config", "filebell.toml"]);
+    let before = ended(before.env_remove("FILEBELL_DATA_DIR")).done();
+    assert!(before.contains("the data directory later does not exist yet"), "{before}");
+}
+
+#[test]
 fn the_keys_of_the_server_are_in_no_account_s_tree() {
     let desk = Desk::new();
     let why = "holds the data directory data, where filebell keeps its keys; give one of them a place outside the other \

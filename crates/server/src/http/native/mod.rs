@@ -32,6 +32,7 @@ pub(super) fn router() -> Router<Ops> {
     Router::new()
         .route("/api/v1/changes", get(changes::changes))
         .route("/api/v1/emit", post(emit::emit))
+        .route("/api/v1/examine", post(observe::examine))
         .route("/api/v1/scan", post(observe::scan))
         .route("/api/v1/status", get(observe::status))
         .route("/api/v1/stream", get(stream::stream))

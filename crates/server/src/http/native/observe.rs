@@ -9,12 +9,18 @@ use axum::http::request::Parts;
 use super::super::auth;
 use super::super::problem::Problem;
 use super::super::query::Query;
-use crate::ops::{Ops, ScanAnswer, StatusReport, WhyReport};
+use crate::ops::{FindingReport, Ops, ScanAnswer, StatusReport, WhyReport};
 
 /// `GET /api/v1/status`.
 pub(super) async fn status(State(ops): State<Ops>, parts: Parts) -> Result<Json<StatusReport>, Problem> {
     let caller = auth::caller(&ops, &parts).await?;
     Ok(Json(ops.status(&caller).await?))
+}
+
+/// `POST /api/v1/examine`: everything is looked at, which may take a while.
+pub(super) async fn examine(State(ops): State<Ops>, parts: Parts) -> Result<Json<Vec<FindingReport>>, Problem> {
+    let caller = auth::caller(&ops, &parts).await?;
+    Ok(Json(ops.examined(&caller).await?))
 }
 
 /// `POST /api/v1/scan`: one account's root or all, answered at once, or when `wait` seconds have gone by or it is done.

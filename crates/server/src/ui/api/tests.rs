@@ -216,6 +216,7 @@ async fn what_is_really_answered_fits_the_document() {
         ("post", "/api/v1/subscriptions/{name}/rotate-key", "/api/v1/subscriptions/w/rotate-key", Value::Null, 200),
         ("post", "/api/v1/subscriptions/{name}/replay", "/api/v1/subscriptions/w/replay", Value::Null, 200),
         ("get", "/api/v1/status", "/api/v1/status", Value::Null, 200),
+        ("post", "/api/v1/examine", "/api/v1/examine", Value::Null, 200),
         ("post", "/api/v1/scan", "/api/v1/scan", Value::Null, 200),
         ("get", "/api/v1/why", "/api/v1/why?account=alice&path=/SEED/a", Value::Null, 200),
         ("post", "/api/v1/emit", "/api/v1/emit", json!({"account": "alice", "path": "/b"}), 409),
@@ -280,6 +281,7 @@ async fn an_account_sees_itself_and_no_other() {
         ("GET", "/api/v1/subscriptions"),
         ("DELETE", "/api/v1/subscriptions/x"),
         ("POST", "/api/v1/subscriptions/x/rotate-key"),
+        ("POST", "/api/v1/examine"),
     ] {
         assert_eq!(ask(method, path, "{}").await, 403, "{method} {path}");
     }
