@@ -1,6 +1,7 @@
 //! Who is asking: read from the `Authorization` header, decided by ops.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -74,10 +75,14 @@ pub(super) async fn tell_when(State(ops): State<Ops>, request: Request, next: Ne
     if response.status() == StatusCode::TOO_MANY_REQUESTS
         && let Some(wait) = guess.and_then(|(basic, from)| ops.throttled_for(basic.username(), from))
     {
-        // Whole seconds, none too few.
-        response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().saturating_add(1).into());
+        retry_after(&mut response, wait);
     }
     response
+}
+
+/// Says when to come again: in whole seconds, none too few.
+pub(crate) fn retry_after(response: &mut Response, wait: Duration) {
+    response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().saturating_add(1).into());
 }
 
 /// Whoever asks our own API.

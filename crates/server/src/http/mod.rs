@@ -16,7 +16,7 @@ use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::ops::Ops;
-pub(crate) use auth::Peer;
+pub(crate) use auth::{Peer, retry_after};
 pub(crate) use native::openapi::openapi;
 pub(crate) use path_names::PathNames;
 pub(crate) use problem::{Problem, log_failure};

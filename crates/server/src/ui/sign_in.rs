@@ -11,7 +11,7 @@ use filebell_core::secret::Secret;
 use super::form::{Fields, Posted};
 use super::frame::{Frame, Refusal, address, page_with, see, set_session, told};
 use crate::http::browser::{self, SESSION_COOKIE};
-use crate::http::{Peer, Query};
+use crate::http::{Peer, Query, retry_after};
 use crate::ops::{Ops, OpsError, SESSION_LIFE};
 
 /// The browser's cookie before it has signed in: it proves that the form is ours.
@@ -66,7 +66,13 @@ async fn sign_in(
                 (OpsError::Credentials, false) => (StatusCode::FORBIDDEN, "Account or password is wrong.".to_owned()),
                 _ => told(&error),
             };
-            return sign_in_page(&ops, &headers, next, name, Some(wrong), operator);
+            // The operator has no name.
+            let wait = ops.throttled_for(if operator { "" } else { &name }, from);
+            let mut response = sign_in_page(&ops, &headers, next, name, Some(wrong), operator)?;
+            if let (OpsError::Throttled, Some(wait)) = (error, wait) {
+                retry_after(&mut response, wait);
+            }
+            return Ok(response);
         }
     };
     let mut response = see(&ops, if next.is_empty() { "/" } else { &next });

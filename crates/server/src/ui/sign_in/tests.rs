@@ -43,6 +43,7 @@ async fn wrong_passwords_are_refused_then_not_looked_at() {
     }
     let answer = browser.sign_in(&[("name", "alice"), ("password", "alice's")]).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "{}", answer.text());
+    assert_eq!(answer.header("retry-after"), "1801");
     for _ in 0..=10 {
         let answer = browser.sign_in(&[("as", "operator"), ("token", "guess")]).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN);
@@ -50,6 +51,7 @@ async fn wrong_passwords_are_refused_then_not_looked_at() {
     }
     let answer = browser.sign_in(&[("as", "operator"), ("token", crate::ui::scene::TOKEN)]).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.header("retry-after"), "1801");
 }
 
 #[tokio::test]
