@@ -144,6 +144,7 @@ impl App {
             config.sagex3,
         );
         ops.keeping(data_dir.clone());
+        ops.leaving_out(&config.watch.ignore)?;
         declare(&ops, config.accounts, config.subscriptions, config.applications).await?;
         for account in store.accounts().await? {
             ops.check_root_of(&account).map_err(|why| AppError::Root { account: account.name, why })?;

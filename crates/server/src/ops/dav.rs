@@ -166,7 +166,8 @@ impl Ops {
         self.must_fit(&caller.account, &path, size.unwrap_or(0)).await?;
         let bytes_max = self.room_at(&caller.account, &path).await?;
         let root = root_of(&caller.account)?;
-        let target = Target { account: caller.account.id, path, user: caller.account.name.clone() };
+        let left_out = self.is_left_out(&path);
+        let target = Target { account: caller.account.id, path, user: caller.account.name.clone(), left_out };
         let tag = (self.0.seams.fresh_ids())().simple().to_string();
         Ok(Upload::begin(self.0.journal.clone(), root, target, checksum, bytes_max, tag).await?)
     }
@@ -228,7 +229,7 @@ impl Ops {
             return self.rename_below(caller, &from, &to).await;
         }
         let row = self.0.store.file_at(caller.account.id, from.clone()).await?;
-        let moved: Vec<Arrival> = row.into_iter().flat_map(|row| moved(caller, &row, to.clone(), look)).collect();
+        let moved: Vec<Arrival> = row.into_iter().flat_map(|row| self.moved(caller, &row, to.clone(), look)).collect();
         self.0.journal.record(moved).await?;
         Ok(())
     }
@@ -255,10 +256,32 @@ impl Ops {
             });
             let looks = looks.await.map_err(OpsError::File)?;
             // A file that is not there has been moved on meanwhile; the watcher sees where.
-            let arrivals =
-                looks.into_iter().filter_map(|(look, target, row)| Some(moved(caller, &row, target, look?))).flatten();
+            let arrivals = looks
+                .into_iter()
+                .filter_map(|(look, target, row)| Some(self.moved(caller, &row, target, look?)))
+                .flatten();
             self.0.journal.record(arrivals.collect()).await?;
         }
+    }
+
+    /// Where a file lies now, told as a move of what it was; the old place is told as gone if another file came there, or
+    /// if the new name is one that is never told. What was never read, or was not told under its old name, is left to the
+    /// source, which reads it and tells it then.
+    fn moved(&self, caller: &AccountCaller, row: &StoredFile, to: FilePath, look: Look) -> Vec<Arrival> {
+        let gone = arrival(caller, row.path.clone(), Claim::Gone);
+        if self.is_left_out(&to) {
+            return vec![gone];
+        }
+        let Some(version) = row.version else { return Vec::new() };
+        let present = Present {
+            fingerprint: look.print,
+            version,
+            completeness: Completeness::Renamed,
+            moved_from: Some(row.path.clone()),
+            announce: Announce::News,
+        };
+        // If a row lay at the new place, that one is written over, and the old one goes for itself.
+        vec![arrival(caller, to, Claim::Present(present)), gone]
     }
 
     /// Copies a file, and tells the copy.
@@ -452,21 +475,6 @@ fn piece(transfer: &[u8], name: &[u8]) -> Result<FilePath, OpsError> {
         return Err(OpsError::NotFound("piece: its name is a number".into()));
     }
     Ok(pieces(Some(transfer))?.child(name)?)
-}
-
-/// Where a file lies now, told as a move of what it was; the old place is told as gone if another file came there.
-/// What was never read is left to the source, which reads it and tells the move then.
-fn moved(caller: &AccountCaller, row: &StoredFile, to: FilePath, look: Look) -> Vec<Arrival> {
-    let Some(version) = row.version else { return Vec::new() };
-    let present = Present {
-        fingerprint: look.print,
-        version,
-        completeness: Completeness::Renamed,
-        moved_from: Some(row.path.clone()),
-        announce: Announce::News,
-    };
-    // If a row lay at the new place, that one is written over, and the old one goes for itself.
-    vec![arrival(caller, to, Claim::Present(present)), arrival(caller, row.path.clone(), Claim::Gone)]
 }
 
 fn arrival(caller: &AccountCaller, path: FilePath, claim: Claim) -> Arrival {

@@ -89,7 +89,8 @@ impl Ops {
         self.must_fit(&caller.account, &path, size.unwrap_or(0)).await?;
         let bytes_max = self.room_at(&caller.account, &path).await?;
         make_parents(root.clone(), path.clone()).await?;
-        let target = Target { account: caller.account.id, path: path.clone(), user: caller.application.name };
+        let left_out = self.is_left_out(&path);
+        let target = Target { account: caller.account.id, path: path.clone(), user: caller.application.name, left_out };
         let tag = (self.0.seams.fresh_ids())().simple().to_string();
         let upload = Upload::begin(self.0.journal.clone(), root.clone(), target, None, bytes_max, tag).await?;
         Ok(Ingesting { id, account: caller.account, root, path, upload })

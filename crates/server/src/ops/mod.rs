@@ -253,7 +253,7 @@ struct Inner {
     send_trial: OnceLock<SendTrial>,
     trials: tokio::sync::Semaphore,
     noted: fetches::Noted,
-    /// Only where no server runs: what it would leave out.
+    /// Which names are never told.
     ignore: OnceLock<Ignore>,
 }
 

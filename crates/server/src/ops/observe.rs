@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use filebell_core::event::{Event, EventKind};
+use filebell_core::filter::FilterError;
 use filebell_core::id::AccountId;
 use filebell_core::path::FilePath;
 use filebell_core::subscription::{Subscription, SubscriptionStatus};
@@ -248,11 +249,15 @@ impl Ops {
         let _ = self.0.served.set(Served { roots, feed, since: self.0.seams.now() });
     }
 
-    /// Where no server runs: what it would leave out, by the patterns of its configuration.
-    pub fn leaving_out(&self, patterns: &[String]) -> Result<(), OpsError> {
-        // A second call changes nothing; there is one command to call it.
+    /// Which names are never told, by the patterns of the configuration.
+    pub fn leaving_out(&self, patterns: &[String]) -> Result<(), FilterError> {
+        // A second call changes nothing; there is one app, or one command, to call it.
         let _ = self.0.ignore.set(Ignore::new(patterns)?);
         Ok(())
+    }
+
+    pub(super) fn is_left_out(&self, path: &FilePath) -> bool {
+        self.0.ignore.get().is_some_and(|ignore| ignore.path(path))
     }
 
     /// How everything stands.

@@ -225,6 +225,32 @@ fn names_are_bytes_and_told_as_they_are() {
     }
 }
 
+/// As clients do that upload under a name of their own first.
+#[test]
+fn an_upload_is_told_under_the_name_it_gets_in_the_end() {
+    let house = House::open("");
+    let me = me();
+    let at = |name: &str| format!("{DAV}/{name}");
+    let put = |name: &str| house.send("PUT", &at(name), &[("Authorization", &me)], name.as_bytes()).status;
+    let rename = |from: &str, to: &str| {
+        let to = at(to);
+        house.send("MOVE", &at(from), &[("Authorization", &me), ("Destination", &to)], b"").status
+    };
+    for name in ["a.csv.part", ".hidden", "b"] {
+        assert_eq!(put(name), 201, "{name}");
+    }
+    assert_eq!(told(&house), ["/b"]);
+    assert_eq!(rename("a.csv.part", "a.csv"), 201);
+    house.wait_for_events(2);
+    assert_eq!(rename("b", "b.tmp"), 201);
+    let kinds = || -> Vec<String> {
+        let line = |event: &Value| format!("{} {}", event["kind"].as_str().unwrap(), event["path"].as_str().unwrap());
+        house.events().iter().map(line).collect()
+    };
+    assert_eq!(kinds(), ["created /b", "created /a.csv", "deleted /b"]);
+    assert_eq!(house.get(&at("b.tmp"), &[("Authorization", &me)]).text(), "b", "it is served all the same");
+}
+
 #[test]
 fn the_disk_is_full_for_a_while() {
     if !inside("uploads::the_disk_is_full_for_a_while") {

@@ -55,7 +55,7 @@ impl Ignore {
     }
 
     /// Whether a path is left out for its own name or for that of a directory above it.
-    pub(super) fn path(&self, path: &FilePath) -> bool {
+    pub fn path(&self, path: &FilePath) -> bool {
         let mut names = path.relative().rsplit(|byte| *byte == b'/');
         names.next().is_some_and(|name| self.file(name)) || names.any(|name| self.directory(name))
     }
