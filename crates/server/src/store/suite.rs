@@ -18,6 +18,7 @@ use super::*;
 
 mod claims;
 mod deliveries;
+mod owed;
 mod pairing;
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -149,7 +150,12 @@ impl Bench {
 
     /// As [`Self::settle`]; rings again after `ring` seconds.
     async fn settle_ringing(&self, secs: i64, claimed: &Claimed, step: Step, ring: Option<i64>) -> bool {
-        let settlement = Settlement {
+        let settlement = Self::settlement(secs, claimed, step, ring);
+        self.store.settle([settlement].into(), at(secs), ids()).await.unwrap().pop().unwrap()
+    }
+
+    fn settlement(secs: i64, claimed: &Claimed, step: Step, ring: Option<i64>) -> Settlement {
+        Settlement {
             claimed: claimed.clone(),
             step,
             body: b"body".to_vec(),
@@ -163,8 +169,7 @@ impl Bench {
                 answer: b"server: x\n\nno".to_vec(),
                 print: Some(u32::MAX),
             },
-        };
-        self.store.settle([settlement].into(), at(secs), ids()).await.unwrap().pop().unwrap()
+        }
     }
 
     /// Tells a new coalescing subscription of a file at 100 s, and rings again 10 s later.

@@ -1,6 +1,6 @@
 //! What subscriptions are owed, made with the events; and the ledger it goes by.
 
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
 
 use filebell_core::id::{FreshIds, NotificationId, Seq, SubscriptionId};
 use filebell_core::plan::{Change, Ledger, Mark, Owed};
@@ -12,11 +12,10 @@ use uuid::Uuid;
 
 use super::super::{Attempt, Claimed, LeaseToken, Notification, NotificationState, StoreError};
 use super::block::{Insert, text};
-use super::leases::Leases;
 use super::rings::{end_ring, ring_of};
 use super::rows::{ATTEMPT_COLUMNS, NOTIFICATION_COLUMNS, attempt, mark, notification, signed};
 use super::writer::WriterState;
-use super::{SqliteStore, directory, lock};
+use super::{SqliteStore, directory};
 
 impl SqliteStore {
     pub(in crate::store) async fn notification(&self, id: NotificationId) -> Result<Option<Notification>, StoreError> {
@@ -126,7 +125,7 @@ pub(super) fn note(
         }
         Cadence::Coalesced { min_interval } => {
             if let Some(newest) = matched.last() {
-                ledger.outstanding = outstanding_now(transaction, state.leases, subscription.id, &ledger)?;
+                ledger.outstanding = outstanding_now(transaction, state, subscription.id, &ledger)?;
                 let id = NotificationId::new(ids());
                 let change = ledger.note(*newest, matched.len() as u64, min_interval, now, id);
                 apply(transaction, state, subscription.id, &change, now)?;
@@ -244,17 +243,17 @@ fn log(subscription: SubscriptionId, owed: &Owed, message: &str) {
 /// What is outstanding of a coalescing subscription; a notification that somebody holds is as good as sealed.
 fn outstanding_now(
     transaction: &Transaction<'_>,
-    leases: &Mutex<Leases>,
+    state: &WriterState<'_>,
     subscription: SubscriptionId,
     ledger: &Ledger,
 ) -> Result<Option<Owed>, StoreError> {
     if let Some(owed) = outstanding(transaction, subscription)? {
-        let held = lock(leases).token(subscription, owed.id).is_some();
-        return Ok(Some(Owed { sealed: owed.sealed || held, ..owed }));
+        let sealed = owed.sealed || state.is_held(subscription, owed.id);
+        return Ok(Some(Owed { sealed, ..owed }));
     }
     // While a ring is under way, nothing else is sent: what comes meanwhile is told after it.
     let ring = ring_of(transaction, subscription)?;
-    let ring = ring.filter(|ring| lock(leases).token(subscription, ring.id).is_some());
+    let ring = ring.filter(|ring| state.is_held(subscription, ring.id));
     let told = ledger.told;
     Ok(ring.map(|ring| Owed { id: ring.id, after: told, last: told, due_at: ring.due_at, sealed: true }))
 }

@@ -6,7 +6,6 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
 use super::super::{Claimed, NotificationState, StoreError};
-use super::lock;
 use super::writer::WriterState;
 
 /// Whether `recent` has shown a subscription all it was told: no file that it could show lies between.
@@ -92,7 +91,7 @@ pub(super) fn end_rings(
             .execute([subscription.get()])?;
         if let Some(ring) = ring
             && all_told
-            && lock(state.leases).token(subscription, ring).is_none()
+            && !state.is_held(subscription, ring)
         {
             // Fetched, though it was answered 500, or though it was given up.
             for from in [NotificationState::Told, NotificationState::Dead] {

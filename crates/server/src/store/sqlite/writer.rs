@@ -474,6 +474,13 @@ impl WriterState<'_> {
         Ok(&self.subscribed)
     }
 
+    /// Whether somebody holds a notification, and goes on holding it after this transaction: what was settled in it may
+    /// be planned anew in it, and its lease only ends with the commit.
+    pub(super) fn is_held(&self, subscription: SubscriptionId, id: NotificationId) -> bool {
+        let token = lock(self.leases).token(subscription, id);
+        token.is_some_and(|token| !self.settled.contains(&(subscription, id, token)))
+    }
+
     /// Whether a subscription that [`Self::subscriptions_of`] answered with is told at once.
     pub(super) fn is_active(&self, subscription: SubscriptionId) -> bool {
         self.subscribed.active.contains(&subscription)
