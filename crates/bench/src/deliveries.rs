@@ -165,7 +165,7 @@ pub(crate) async fn subscribe(store: &Store, account: AccountId, name: &str, url
         filter: FilterText::default(),
         managed: false,
     };
-    store.upsert_subscription(subscription, TimestampMs::ZERO).await?;
+    store.upsert_subscription(subscription, TimestampMs::ZERO, Seams::real().fresh_ids()).await?;
     Ok(())
 }
 

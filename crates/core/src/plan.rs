@@ -101,10 +101,13 @@ impl Ledger {
         id: NotificationId,
     ) -> Change {
         self.newest = Mark { seq: newest, ordinal: self.newest.ordinal.saturating_add(count) };
+        let due_at = self.due_at(min_interval, now);
         match &mut self.outstanding {
             Some(owed) if owed.sealed => Change::None,
             Some(owed) => {
                 owed.last = self.newest;
+                // It may have been planned by a clock that was set back since, or by a longer interval.
+                owed.due_at = owed.due_at.min(due_at);
                 Change::Widen(owed.clone())
             }
             None => self.owe(min_interval, now, id),
@@ -142,9 +145,43 @@ impl Ledger {
         }
     }
 
-    fn owe(&mut self, min_interval: Duration, now: TimestampMs, id: NotificationId) -> Change {
+    /// When something may be sent next.
+    pub fn due_at(&self, min_interval: Duration, now: TimestampMs) -> TimestampMs {
         // A clock that was set back must not silence anybody for longer than one interval.
-        let due_at = self.last_sent_at.map_or(now, |sent| sent.after(min_interval).clamp(now, now.after(min_interval)));
+        self.last_sent_at.map_or(now, |sent| sent.after(min_interval).clamp(now, now.after(min_interval)))
+    }
+
+    /// Takes in that the interval is another: what waits for the end of a longer one need not.
+    pub fn hasten(&mut self, min_interval: Duration, now: TimestampMs) -> Change {
+        let due_at = self.due_at(min_interval, now);
+        match &mut self.outstanding {
+            Some(owed) if !owed.sealed && due_at < owed.due_at => {
+                owed.due_at = due_at;
+                Change::Widen(owed.clone())
+            }
+            _ => Change::None,
+        }
+    }
+
+    /// Takes in that events are gathered from now on. Those before have notifications of their own, which are told as
+    /// they are.
+    pub fn gather(&mut self) {
+        self.told = self.newest;
+    }
+
+    /// Takes in that events are not gathered any more. `covered` is the last event that anything pending or dead
+    /// covers: what came after it, and was not told, becomes one last notification for many, with `id`.
+    pub fn scatter(&mut self, covered: Mark, now: TimestampMs, id: NotificationId) -> Change {
+        let after = self.told.max(covered);
+        self.outstanding = None;
+        if self.newest <= after {
+            return Change::None;
+        }
+        Change::Create(Owed { id, after, last: self.newest, due_at: now, sealed: true })
+    }
+
+    fn owe(&mut self, min_interval: Duration, now: TimestampMs, id: NotificationId) -> Change {
+        let due_at = self.due_at(min_interval, now);
         let owed = Owed { id, after: self.told, last: self.newest, due_at, sealed: false };
         self.outstanding = Some(owed.clone());
         Change::Create(owed)
@@ -218,6 +255,52 @@ mod tests {
         let mut ledger = Ledger { last_sent_at: Some(at(1_000_000)), ..Ledger::NEW };
         let Change::Create(owed) = ledger.note(Seq::new(1), 1, INTERVAL, at(5), id(1)) else { panic!() };
         assert_eq!(owed.due_at, at(15));
+    }
+
+    #[test]
+    fn what_waits_is_due_no_later_than_if_it_were_made_now() {
+        let hour = Duration::from_secs(3600);
+        let waits = || {
+            let mut ledger = Ledger { last_sent_at: Some(at(10_000)), ..Ledger::NEW };
+            ledger.note(Seq::new(1), 1, hour, at(10_001), id(1));
+            ledger
+        };
+        let due_at = |ledger: &Ledger| ledger.outstanding.as_ref().unwrap().due_at;
+        assert_eq!(due_at(&waits()), at(13_600));
+
+        let mut set_back = waits();
+        let Change::Widen(owed) = set_back.note(Seq::new(2), 1, hour, at(5_000), id(2)) else { panic!() };
+        assert_eq!((owed.due_at, due_at(&set_back)), (at(8_600), at(8_600)));
+
+        let mut lowered = waits();
+        let Change::Widen(owed) = lowered.note(Seq::new(2), 1, INTERVAL, at(10_002), id(2)) else { panic!() };
+        assert_eq!(owed.due_at, at(10_010));
+
+        let mut lowered = waits();
+        let Change::Widen(owed) = lowered.hasten(INTERVAL, at(10_002)) else { panic!() };
+        assert_eq!((owed.due_at, owed.last.seq), (at(10_010), Seq::new(1)));
+        assert_eq!(lowered.hasten(hour, at(10_002)), Change::None, "a longer one holds from the next on");
+
+        let mut sealed = waits();
+        sealed.outstanding.as_mut().unwrap().sealed = true;
+        assert_eq!(sealed.hasten(INTERVAL, at(10_002)), Change::None, "a retry waits for its own time");
+        assert_eq!(sealed.note(Seq::new(2), 1, INTERVAL, at(10_002), id(2)), Change::None);
+        assert_eq!(due_at(&sealed), at(13_600));
+    }
+
+    #[test]
+    fn what_was_gathered_and_not_covered_is_told_before_each_event_is() {
+        let mark = |number: u8| Mark { seq: Seq::new(number.into()), ordinal: number.into() };
+        let ledger = Ledger { newest: mark(5), told: mark(2), ..Ledger::NEW };
+        for (covered, after) in [(Mark::START, mark(2)), (mark(1), mark(2)), (mark(4), mark(4))] {
+            let Change::Create(owed) = ledger.clone().scatter(covered, at(7), id(1)) else { panic!() };
+            assert_eq!((owed.after, owed.last, owed.due_at, owed.sealed), (after, mark(5), at(7), true));
+        }
+        assert_eq!(ledger.clone().scatter(mark(5), at(7), id(1)), Change::None);
+        let mut gathers = ledger;
+        gathers.gather();
+        let Change::Create(owed) = gathers.note(Seq::new(6), 1, INTERVAL, at(8), id(2)) else { panic!() };
+        assert_eq!((owed.after, owed.last), (mark(5), mark(6)));
     }
 
     /// One thing that may happen to a subscription.

@@ -124,13 +124,8 @@ word!(SubscriptionStatus { Active => "active", Paused => "paused", Disabled => "
 
 impl Subscription {
     /// How its events are gathered into notifications.
-    ///
-    /// `nextcloud` always coalesces, `sagex3` never does, `standard` does when an interval is set.
     pub fn cadence(&self) -> Cadence {
-        match (&self.protocol, self.min_interval) {
-            (Protocol::SageX3 { .. }, _) | (Protocol::Standard, Duration::ZERO) => Cadence::PerEvent,
-            (_, min_interval) => Cadence::Coalesced { min_interval },
-        }
+        Cadence::of(self.protocol.kind(), self.min_interval)
     }
 }
 
@@ -144,4 +139,16 @@ pub enum Cadence {
         /// The least time between two sends.
         min_interval: Duration,
     },
+}
+
+impl Cadence {
+    /// That of a protocol with a minimum interval: `nextcloud` always coalesces, `sagex3` never does, `standard` does
+    /// when an interval is set.
+    pub const fn of(protocol: ProtocolKind, min_interval: Duration) -> Self {
+        match protocol {
+            ProtocolKind::SageX3 => Self::PerEvent,
+            ProtocolKind::Standard if min_interval.is_zero() => Self::PerEvent,
+            ProtocolKind::Nextcloud | ProtocolKind::Standard => Self::Coalesced { min_interval },
+        }
+    }
 }

@@ -316,7 +316,7 @@ impl House {
             filter: FilterText::default(),
             managed: false,
         };
-        self.store.upsert_subscription(new, self.seams().now()).await.unwrap().id
+        self.store.upsert_subscription(new, self.seams().now(), self.seams().fresh_ids()).await.unwrap().id
     }
 
     /// So many new files arrive at once.

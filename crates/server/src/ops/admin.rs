@@ -409,7 +409,8 @@ impl Ops {
             filter: request.filter,
             managed: request.managed,
         };
-        Ok(self.0.store.upsert_subscription(subscription, self.0.seams.now()).await?)
+        let (now, ids) = (self.0.seams.now(), self.0.seams.fresh_ids());
+        Ok(self.0.store.upsert_subscription(subscription, now, ids).await?)
     }
 
     /// All subscriptions, by name.

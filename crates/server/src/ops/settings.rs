@@ -56,8 +56,8 @@ impl Ops {
             filter: FilterText::default(),
             managed: false,
         });
-        let (text, now) = (Secret::new(settings.to_json()), self.0.seams.now());
-        Ok(self.0.store.put_connection(account.id, text, subscription, now).await?)
+        let (text, now, ids) = (Secret::new(settings.to_json()), self.0.seams.now(), self.0.seams.fresh_ids());
+        Ok(self.0.store.put_connection(account.id, text, subscription, now, ids).await?)
     }
 
     /// Forgets what the account posted; nobody is told any more. What was owed is kept.

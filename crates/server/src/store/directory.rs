@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use filebell_core::id::{AccountId, ApplicationId, GrantId, SubscriptionId};
+use filebell_core::id::{AccountId, ApplicationId, FreshIds, GrantId, SubscriptionId};
 use filebell_core::secret::Secret;
 use filebell_core::subscription::{Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
@@ -201,13 +201,14 @@ impl Store {
         dispatch!(self, grants())
     }
 
-    /// Writes a subscription, matched by name. What it is owed stays owed.
+    /// Writes a subscription, matched by name. What it is owed stays owed, also when its interval is another.
     pub async fn upsert_subscription(
         &self,
         subscription: NewSubscription,
         now: TimestampMs,
+        ids: FreshIds,
     ) -> Result<Subscription, StoreError> {
-        dispatch!(self, upsert_subscription(subscription, now))
+        dispatch!(self, upsert_subscription(subscription, now, ids))
     }
 
     /// All subscriptions, by name.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use filebell_core::id::AccountId;
+use filebell_core::id::{AccountId, FreshIds};
 use filebell_core::path::FilePath;
 use filebell_core::secret::Secret;
 use filebell_core::time::TimestampMs;
@@ -48,8 +48,9 @@ impl Store {
         settings: Secret,
         subscription: Option<NewSubscription>,
         now: TimestampMs,
+        ids: FreshIds,
     ) -> Result<(), StoreError> {
-        dispatch!(self, put_connection(account, settings, subscription, now))
+        dispatch!(self, put_connection(account, settings, subscription, now, ids))
     }
 
     /// Forgets what an account posted, and pauses its subscription.

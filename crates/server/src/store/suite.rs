@@ -84,7 +84,7 @@ impl Bench {
             filter: FilterText::default(),
             managed: false,
         };
-        self.store.upsert_subscription(new, at(0)).await.unwrap().id
+        self.store.upsert_subscription(new, at(0), ids()).await.unwrap().id
     }
 
     async fn coalescing(&self) -> SubscriptionId {
@@ -865,8 +865,9 @@ async fn a_connection_is_a_subscription_while_it_can_be_told() {
         let found = bench.store.subscriptions().await.unwrap().into_iter().find(|one| one.name == "nextcloud/test2");
         found.map(|one| (one.status, one.endpoint.to_string()))
     };
-    let put =
-        |text: &str, subscription| bench.store.put_connection(bench.account, Secret::new(text), subscription, at(1));
+    let put = |text: &str, subscription| {
+        bench.store.put_connection(bench.account, Secret::new(text), subscription, at(1), ids())
+    };
     assert_eq!(bench.store.connection(bench.account).await.unwrap(), None);
     bench.store.remove_connection(bench.account).await.unwrap();
     put("{}", None).await.unwrap();

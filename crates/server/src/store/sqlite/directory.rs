@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use filebell_core::endpoint::EndpointUrl;
 use filebell_core::filter::{Filter, FilterText};
-use filebell_core::id::{AccountId, ApplicationId, GrantId, SubscriptionId};
+use filebell_core::id::{AccountId, ApplicationId, FreshIds, GrantId, SubscriptionId};
 use filebell_core::secret::Secret;
-use filebell_core::subscription::{Customer, Protocol, ProtocolKind, Subscription, SubscriptionStatus};
+use filebell_core::subscription::{Cadence, Customer, Protocol, ProtocolKind, Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::super::{
     Account, Application, Grant, NewAccount, NewApplication, NewProtocol, NewSubscription, StoreError, StoreKey,
 };
-use super::SqliteStore;
 use super::rows::{corrupt, directory, list, signed, unsigned, word};
+use super::writer::WriterState;
+use super::{SqliteStore, cadence};
 
 impl SqliteStore {
     pub(in crate::store) async fn revision(&self) -> Result<i64, StoreError> {
@@ -165,8 +166,10 @@ impl SqliteStore {
         &self,
         subscription: NewSubscription,
         now: TimestampMs,
+        mut ids: FreshIds,
     ) -> Result<Subscription, StoreError> {
-        self.write(move |transaction, state| upsert_subscription(transaction, state.key, &subscription, now)).await
+        self.write(move |transaction, state| upsert_subscription(transaction, state, &subscription, now, &mut ids))
+            .await
     }
 
     pub(in crate::store) async fn subscriptions(&self) -> Result<Vec<Subscription>, StoreError> {
@@ -381,11 +384,13 @@ fn read_subscription(row: &Row<'_>, key: &StoreKey) -> Result<Subscription, Stor
 /// Writes a subscription, matched by name.
 pub(super) fn upsert_subscription(
     transaction: &Transaction<'_>,
-    key: &StoreKey,
+    state: &mut WriterState<'_>,
     subscription: &NewSubscription,
     now: TimestampMs,
+    ids: &mut FreshIds,
 ) -> Result<Subscription, StoreError> {
     touch(transaction)?;
+    let (key, before) = (state.key, cadence_of(transaction, &subscription.name)?);
     let (protocol, connection_id) = match &subscription.protocol {
         NewProtocol::Nextcloud(connection_id) => (ProtocolKind::Nextcloud, Some(connection_id.as_str())),
         NewProtocol::Standard => (ProtocolKind::Standard, None),
@@ -407,10 +412,25 @@ pub(super) fn upsert_subscription(
         },
         now,
     )?;
-    subscriptions(transaction, key)?
+    let written = subscriptions(transaction, key)?
         .into_iter()
         .find(|one| one.name == subscription.name)
-        .ok_or_else(|| StoreError::Missing(subscription.name.clone()))
+        .ok_or_else(|| StoreError::Missing(subscription.name.clone()))?;
+    if let Some(before) = before {
+        cadence::change(transaction, state, written.id, (before, written.cadence()), now, ids)?;
+    }
+    Ok(written)
+}
+
+/// How the subscription with this name gathers its events, if there is one.
+fn cadence_of(transaction: &Transaction<'_>, name: &str) -> Result<Option<Cadence>, StoreError> {
+    let mut select =
+        transaction.prepare_cached("SELECT protocol, min_interval_ms FROM subscription WHERE name = ?1")?;
+    let read = |row: &Row<'_>| -> Result<Cadence, StoreError> {
+        let min_interval = Duration::from_millis(row.get::<_, i64>(1)?.cast_unsigned());
+        Ok(Cadence::of(word(row, 0, "subscription")?, min_interval))
+    };
+    select.query_row([name], |row| Ok(read(row))).optional()?.transpose()
 }
 
 struct Written<'a> {

@@ -5,6 +5,7 @@
 //! to wait for.
 
 mod block;
+mod cadence;
 mod checkpoint;
 mod claims;
 mod deliveries;
@@ -53,6 +54,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0011_attempts.sql"),
     include_str!("../migrations/sqlite/0012_fetches.sql"),
     include_str!("../migrations/sqlite/0013_tally.sql"),
+    include_str!("../migrations/sqlite/0014_gathered.sql"),
 ];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use filebell_core::event::{EventKind, StoredFile};
-use filebell_core::id::{AccountId, FileId, Seq, SubscriptionId};
+use filebell_core::id::{AccountId, FileId, FreshIds, Seq, SubscriptionId};
 use filebell_core::path::FilePath;
 use filebell_core::secret::Secret;
 use filebell_core::subscription::SubscriptionStatus;
@@ -95,6 +95,7 @@ impl SqliteStore {
         settings: Secret,
         subscription: Option<NewSubscription>,
         now: TimestampMs,
+        mut ids: FreshIds,
     ) -> Result<(), StoreError> {
         self.write(move |transaction, state| {
             let sealed = state.key.seal(&place(account), &settings).ok_or(StoreError::WrongKey)?;
@@ -105,7 +106,7 @@ impl SqliteStore {
             )?;
             match subscription {
                 Some(subscription) => {
-                    let written = directory::upsert_subscription(transaction, state.key, &subscription, now)?;
+                    let written = directory::upsert_subscription(transaction, state, &subscription, now, &mut ids)?;
                     directory::set_status(transaction, written.id, SubscriptionStatus::Active, None)
                 }
                 None => pause(transaction, account, "its settings have no URL or no secret"),

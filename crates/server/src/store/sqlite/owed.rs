@@ -170,6 +170,8 @@ pub(super) fn apply(
                     owed.due_at.as_millis(),
                     owed.sealed
                 ])?;
+            // It may be due earlier than it was.
+            state.due.push((subscription, owed.due_at));
             log(subscription, owed, "covers more, or is due later");
             Ok(())
         }
@@ -294,8 +296,11 @@ pub(super) fn write_ledger(
     Ok(())
 }
 
-/// The one pending notification of a coalescing subscription.
-fn outstanding(transaction: &Transaction<'_>, subscription: SubscriptionId) -> Result<Option<Owed>, StoreError> {
+/// The one pending notification of a coalescing subscription, or the first of those from before it coalesced.
+pub(super) fn outstanding(
+    transaction: &Transaction<'_>,
+    subscription: SubscriptionId,
+) -> Result<Option<Owed>, StoreError> {
     let mut select = transaction.prepare_cached(
         "SELECT id, after_seq, after_ordinal, last_seq, last_ordinal, due_at, sealed FROM notification
          WHERE subscription = ?1 AND state = 'pending' ORDER BY due_at, id LIMIT 1",

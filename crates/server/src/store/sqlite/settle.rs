@@ -15,7 +15,7 @@ use rusqlite::{Transaction, params};
 
 use super::super::{Claimed, NotificationState, Rows, Settlement, StoreError};
 use super::block::{BLOCK_ROWS, Insert, bind, blob, number, placeholders, text};
-use super::owed::{apply, read_ledger, write_ledger};
+use super::owed::{apply, outstanding, read_ledger, write_ledger};
 use super::rings::{ring_again, set_state};
 use super::writer::WriterState;
 use super::{SqliteStore, directory, lock};
@@ -242,7 +242,11 @@ fn plan_next(
     let mut ledger = read_ledger(transaction, claimed.subscription)?;
     ledger.outstanding =
         Some(Owed { id: claimed.notification, after: claimed.after, last: claimed.last, due_at: now, sealed: true });
-    let change = ledger.settle(claimed.last, settled, min_interval, now, NotificationId::new(ids()));
+    let change = match ledger.settle(claimed.last, settled, min_interval, now, NotificationId::new(ids())) {
+        // Others wait from the time when each event had one of its own: the last of them is followed by the next.
+        Change::Create(_) if outstanding(transaction, claimed.subscription)?.is_some() => Change::None,
+        change => change,
+    };
     apply(transaction, state, claimed.subscription, &change, now)?;
     write_ledger(transaction, claimed.subscription, &ledger)?;
     if settled == Settled::Delivered {
@@ -250,7 +254,8 @@ fn plan_next(
         let superseded = transaction
             .prepare_cached(
                 "UPDATE notification INDEXED BY notification_dead SET state = 'superseded', body = NULL
-                 WHERE subscription = ?1 AND state = 'dead' AND last_seq <= ?2",
+                 WHERE subscription = ?1 AND state = 'dead' AND last_seq <= ?2
+                     AND after_seq >= (SELECT gathered_seq FROM subscription WHERE id = ?1)",
             )?
             .execute(params![claimed.subscription.get(), claimed.last.seq.get()])?;
         let (dead, made_up_for) = (NotificationState::Dead, NotificationState::Superseded);
