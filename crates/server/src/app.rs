@@ -123,6 +123,7 @@ impl App {
         let lock = lock_data_dir(&data_dir)?;
         let (store, key) = open_store(&config.data_dir).await?;
         drop(key);
+        store.seal_outstanding().await?;
         let admin_token = match config.admin_token {
             Some(token) => token,
             None => admin_token(&config.data_dir)?,

@@ -185,6 +185,12 @@ pub struct Standing {
 }
 
 impl Store {
+    /// For a server that starts: what the one before may have sent when it was killed covers no more than it did, so
+    /// that a repeat under the same id tells the same. Commands leave this alone, for a server may run beside them.
+    pub async fn seal_outstanding(&self) -> Result<(), StoreError> {
+        dispatch!(self, seal_outstanding())
+    }
+
     /// Takes the subscriptions for which something was made due, or found to be due later, since the last call, each
     /// with the time. Only a shortcut: all that is due is found by [`Store::due`], and of these nothing may be due any
     /// more.

@@ -66,10 +66,12 @@ impl Bench {
         Self { store, account, dir, key }
     }
 
+    /// As after a crash.
     async fn reopened(self) -> Self {
         let Self { store, account, dir, key } = self;
         drop(store);
         let store = Store::open_sqlite(dir.path(), key.clone()).await.unwrap();
+        store.seal_outstanding().await.unwrap();
         Self { store, account, dir, key }
     }
 

@@ -94,9 +94,7 @@ impl SqliteStore {
         migrate(&mut connection)?;
         let desk = Desk::open(connection, key.clone(), leases.clone())?;
         checkpoint::start(connect(&path)?, desk.clone())?;
-        let store = Self(Arc::new(Inner { path, key, desk, readers: Mutex::new(Vec::new()), leases }));
-        store.write(owed::seal_outstanding).await?;
-        Ok(store)
+        Ok(Self(Arc::new(Inner { path, key, desk, readers: Mutex::new(Vec::new()), leases })))
     }
 
     /// Runs one transaction on the writing thread; it is committed, and on disk, if and only if `work` succeeds.

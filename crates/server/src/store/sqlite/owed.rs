@@ -54,6 +54,18 @@ impl SqliteStore {
         .await
     }
 
+    pub(in crate::store) async fn seal_outstanding(&self) -> Result<(), StoreError> {
+        self.write(|transaction, _| {
+            transaction.execute(
+                "UPDATE notification SET sealed = 1 WHERE state = 'pending' AND sealed = 0
+                 AND subscription IN (SELECT id FROM subscription WHERE protocol <> 'sagex3')",
+                [],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
     pub(in crate::store) async fn replay_dead(
         &self,
         subscription: SubscriptionId,
@@ -82,17 +94,6 @@ impl SqliteStore {
         })
         .await
     }
-}
-
-/// On opening: what may have been sent before a crash covers no more than it did, so that a repeat under the same id
-/// tells the same.
-pub(super) fn seal_outstanding(transaction: &Transaction<'_>, _: &mut WriterState<'_>) -> Result<(), StoreError> {
-    transaction.execute(
-        "UPDATE notification SET sealed = 1 WHERE state = 'pending' AND sealed = 0
-         AND subscription IN (SELECT id FROM subscription WHERE protocol <> 'sagex3')",
-        [],
-    )?;
-    Ok(())
 }
 
 /// Writes what a subscription is owed for the events it matched.

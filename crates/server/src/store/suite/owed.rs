@@ -203,3 +203,18 @@ async fn a_shorter_interval_holds_for_what_waits() {
     assert_eq!(bench.due(subscription).await, Some(at(110)));
     assert_eq!(bench.claim(110, subscription).await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_command_beside_a_server_splits_nothing() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    bench.arrive(100, "/a").await;
+    let first = bench.claim(100, subscription).await.remove(0);
+    bench.settle(100, &first, Step::Delivered).await;
+    bench.arrive(101, "/b").await;
+    let command = Store::open_sqlite(bench.dir.path(), bench.key.clone()).await.unwrap();
+    bench.arrive(102, "/c").await;
+    drop(command);
+    let trailing = bench.claim(110, subscription).await.remove(0);
+    assert_eq!((trailing.after.ordinal, trailing.last.ordinal), (1, 3));
+}
