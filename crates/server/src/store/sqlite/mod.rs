@@ -55,6 +55,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0012_fetches.sql"),
     include_str!("../migrations/sqlite/0013_tally.sql"),
     include_str!("../migrations/sqlite/0014_gathered.sql"),
+    include_str!("../migrations/sqlite/0015_delivered.sql"),
 ];
 /// Idle reading connections that are kept.
 const IDLE_READERS_MAX: usize = 4;

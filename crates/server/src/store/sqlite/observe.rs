@@ -26,14 +26,16 @@ impl SqliteStore {
                      s.unfetched_at
                  FROM subscription s JOIN tally t ON t.subscription = s.id ORDER BY s.name",
             )?;
+            // A count that is wrong is better shown as none than as very many.
+            let count = |number: i64| unsigned(number.max(0));
             let time = |at: Option<i64>| at.map(TimestampMs::from_millis);
             let rows = select.query_map([], |row| {
                 Ok(Standing {
                     subscription: SubscriptionId::new(row.get(0)?),
-                    pending: unsigned(row.get(1)?),
-                    delivered: unsigned(row.get(2)?),
-                    dead: unsigned(row.get(3)?),
-                    superseded: unsigned(row.get(4)?),
+                    pending: count(row.get(1)?),
+                    delivered: count(row.get(2)?),
+                    dead: count(row.get(3)?),
+                    superseded: count(row.get(4)?),
                     last_success_at: time(row.get(5)?),
                     last_failure_at: time(row.get(6)?),
                     last_failure: row.get(7)?,

@@ -127,16 +127,17 @@ fn settle_one(
     let claimed = &settlement.claimed;
     let changed = match claimed.rung {
         None => write_outcome(transaction, state, settlement, now)?,
-        Some(_) => transaction
-            .prepare_cached(
-                "UPDATE notification SET attempts = ?2, state = iif(?3, 'delivered', state)
-                 WHERE id = ?1 AND state IN ('delivered', 'told')",
-            )?
-            .execute(params![
-                claimed.notification.uuid().as_bytes(),
-                claimed.attempts.saturating_add(1),
-                settlement.step == Step::Delivered
-            ])?,
+        Some(_) => {
+            if settlement.step == Step::Delivered {
+                let (told, heard) = (NotificationState::Told, NotificationState::Delivered);
+                set_state(transaction, state, claimed.subscription, claimed.notification, told, heard)?;
+            }
+            transaction
+                .prepare_cached(
+                    "UPDATE notification SET attempts = ?2 WHERE id = ?1 AND state IN ('delivered', 'told')",
+                )?
+                .execute(params![claimed.notification.uuid().as_bytes(), claimed.attempts.saturating_add(1)])?
+        }
     };
     if changed == 0 {
         return Ok(false);

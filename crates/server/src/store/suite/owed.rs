@@ -218,3 +218,42 @@ async fn a_command_beside_a_server_splits_nothing() {
     let trailing = bench.claim(110, subscription).await.remove(0);
     assert_eq!((trailing.after.ordinal, trailing.last.ordinal), (1, 3));
 }
+
+#[tokio::test]
+async fn a_ring_that_is_accepted_is_counted() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    let counts = async || {
+        let one = bench.store.standings().await.unwrap().remove(0);
+        (one.pending, one.delivered, one.dead, one.superseded)
+    };
+    bench.arrive(100, "/a").await;
+    let told = bench.claim(100, subscription).await.remove(0);
+    bench.settle_ringing(100, &told, Step::Told, Some(10)).await;
+    assert_eq!(counts().await, (0, 0, 0, 0));
+    let ring = bench.claim(110, subscription).await.remove(0);
+    bench.settle_ringing(110, &ring, Step::Delivered, Some(30)).await;
+    assert_eq!(counts().await, (0, 1, 0, 0));
+    let ring = bench.claim(140, subscription).await.remove(0);
+    bench.settle_ringing(140, &ring, Step::Delivered, None).await;
+    assert_eq!(counts().await, (0, 1, 0, 0), "it was already");
+    bench.store.replay(vec![told.notification], at(200)).await.unwrap();
+    assert_eq!(counts().await, (1, 0, 0, 0));
+}
+
+#[tokio::test]
+async fn counts_that_went_astray_are_put_right_once() {
+    let bench = Bench::new().await;
+    let (subscription, told) = bench.told().await;
+    bench.store.count_history(Pace::default(), at(101)).await.unwrap();
+    let open = || rusqlite::Connection::open(bench.dir.path().join("filebell.db")).unwrap();
+    open().execute_batch("UPDATE tally SET delivered = -1; UPDATE counted SET delivered = -1").unwrap();
+    let standing = bench.store.standings().await.unwrap().remove(0);
+    assert_eq!((standing.subscription, standing.delivered), (subscription, 0), "less than none is none");
+    open().execute_batch("PRAGMA user_version = 13").unwrap();
+    open().execute_batch("ALTER TABLE subscription DROP COLUMN gathered_seq").unwrap();
+    let bench = bench.reopened().await;
+    assert_eq!(bench.store.standings().await.unwrap().remove(0).delivered, 1);
+    assert_eq!(bench.state(told.notification).await, NotificationState::Delivered);
+    assert_eq!(bench.store.uncounted(None).await.unwrap().delivered, 0, "nothing was delivered just now");
+}
