@@ -1,7 +1,7 @@
 //! Writes ended attempts, all that have gathered in one commit.
 //!
 //! A receiver that accepted has accepted: when the store fails, the outcomes are kept here and written again, and
-//! nothing new is claimed until they are.
+//! nothing new is claimed until they are. However long that takes, nobody else claims what waits here.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -26,10 +26,27 @@ const AGAIN_MAX: Duration = Duration::from_secs(5);
 const STOPPING_MAX: Duration = Duration::from_secs(5);
 
 /// Settles until all who send attempts are gone.
-pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Settlement>) {
-    let mut batch = Vec::new();
-    while ended.recv_many(&mut batch, BATCH_ATTEMPTS_MAX).await > 0 {
-        settle(&shared, std::mem::take(&mut batch).into()).await;
+pub(super) async fn run(shared: Arc<Shared>, ended: mpsc::UnboundedReceiver<Settlement>) {
+    let (kept, mut to_write) = mpsc::unbounded_channel();
+    let write = async {
+        let mut batch = Vec::new();
+        while to_write.recv_many(&mut batch, BATCH_ATTEMPTS_MAX).await > 0 {
+            settle(&shared, std::mem::take(&mut batch).into()).await;
+        }
+    };
+    tokio::join!(keep(&shared, ended, kept), write);
+}
+
+/// Keeps what has ended from being claimed again, while what ended before is written.
+async fn keep(
+    shared: &Shared,
+    mut ended: mpsc::UnboundedReceiver<Settlement>,
+    kept: mpsc::UnboundedSender<Settlement>,
+) {
+    while let Some(one) = ended.recv().await {
+        shared.store.keep(&one.claimed);
+        // Whoever writes goes on until this sender is gone.
+        let _ = kept.send(one);
     }
 }
 
@@ -40,6 +57,7 @@ async fn settle(shared: &Shared, batch: Arc<[Settlement]>) {
         Err(error) if is_about_a_row(&error) => {
             for one in &*batch {
                 if let Err(error) = write(shared, &[one.clone()].into()).await {
+                    shared.store.let_lapse(&one.claimed);
                     shared.onlookers.metrics.unwritten(1);
                     tracing::error!(
                         error = &error as &dyn Error,
@@ -86,6 +104,8 @@ async fn write(shared: &Shared, batch: &Arc<[Settlement]>) -> Result<(), StoreEr
         };
         shared.onlookers.metrics.commit_failed(Commit::Attempts);
         if is_about_a_row(&error) {
+            // It takes others.
+            shared.set_store_fails(false);
             return Err(error);
         }
         shared.set_store_fails(true);

@@ -798,6 +798,55 @@ async fn a_failure_to_write_an_acceptance_does_not_send_again() {
 }
 
 #[tokio::test]
+async fn what_ended_while_the_store_failed_longer_than_a_lease_is_not_sent_again() {
+    let house = House::with(|config| config.max_in_flight_per_endpoint = 8).await;
+    // One ends first, and is tried to be written alone.
+    let late: Vec<_> = (0..7).map(|_| late(Duration::from_millis(150), 204)).collect();
+    let receiver = Receiver::answering([vec![status(204)], late].concat()).await;
+    let each = house.subscribe("each", &receiver.url()).await;
+    house.meddle("CREATE TRIGGER full BEFORE INSERT ON attempt BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+    house.arrive(8).await;
+    receiver.has_received(8).await;
+    // So long that all that is due is looked for again as soon as the store takes the first.
+    sleep(Duration::from_millis(1100)).await;
+    house.pass(secs(3600));
+    house.meddle(
+        "DROP TRIGGER full; CREATE TRIGGER full BEFORE INSERT ON attempt WHEN EXISTS (SELECT 1 FROM attempt)
+         BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+    );
+    until("the first is written", async || {
+        let all = house.store.notifications(each, 10).await.unwrap();
+        all.iter().any(|one| one.state == NotificationState::Delivered)
+    })
+    .await;
+    sleep(Duration::from_millis(100)).await;
+    house.meddle("DROP TRIGGER full");
+    house.all_delivered(each, 8).await;
+    assert_eq!(receiver.received().len(), 8);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_after_a_failure_of_the_store_holds_up_nothing() {
+    let house = House::new().await;
+    let receiver = Receiver::answering([status(204)]).await;
+    let each = house.subscribe("each", &receiver.url()).await;
+    let change = "UPDATE meta SET value = value + 1 WHERE key = 'revision'";
+    house.meddle("CREATE TRIGGER full BEFORE INSERT ON attempt BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+    house.arrive(1).await;
+    receiver.has_received(1).await;
+    sleep(Duration::from_millis(50)).await;
+    house.meddle(&format!(
+        "BEGIN; DROP TRIGGER full; CREATE TABLE kept AS SELECT filter FROM subscription;
+         UPDATE subscription SET filter = 'no filter'; {change}; COMMIT"
+    ));
+    sleep(Duration::from_millis(1000)).await;
+    house.meddle(&format!("BEGIN; UPDATE subscription SET filter = (SELECT filter FROM kept); {change}; COMMIT"));
+    house.pass(secs(3600));
+    house.delivered(each).await;
+    assert_eq!(receiver.received().len(), 2);
+}
+
+#[tokio::test]
 async fn a_stop_lets_what_is_under_way_end_and_writes_it() {
     let mut house = House::with(|config| config.max_in_flight_per_endpoint = 1).await;
     let receiver = Receiver::answering([late(Duration::from_millis(200), 204)]).await;

@@ -228,6 +228,21 @@ impl Store {
         dispatch!(self, settle(settlements, now, ids))
     }
 
+    /// Lets a lease outlast its time, for what was attempted under it and waits to be settled: else it would be attempted
+    /// again as soon as the store takes it.
+    pub fn keep(&self, claimed: &Claimed) {
+        match self {
+            Self::Sqlite(engine) => engine.keep(claimed, true),
+        }
+    }
+
+    /// Lets a lease that was kept run out after all, for it cannot be settled.
+    pub fn let_lapse(&self, claimed: &Claimed) {
+        match self {
+            Self::Sqlite(engine) => engine.keep(claimed, false),
+        }
+    }
+
     /// Gives back what was claimed and not attempted; it can be claimed again at once.
     pub async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
         dispatch!(self, release(claimed))

@@ -78,6 +78,10 @@ impl SqliteStore {
         Ok(claimed)
     }
 
+    pub(in crate::store) fn keep(&self, claimed: &Claimed, kept: bool) {
+        lock(&self.0.leases).keep(claimed.subscription, claimed.notification, claimed.token, kept);
+    }
+
     pub(in crate::store) async fn release(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
         let mut leases = lock(&self.0.leases);
         for claimed in &claimed {

@@ -64,6 +64,15 @@ impl Default for Held {
 struct Lease {
     token: LeaseToken,
     until: TimestampMs,
+    /// It has served, and stays until that is written, however late.
+    kept: bool,
+}
+
+impl Lease {
+    /// When it ends by itself.
+    fn lapse(&self) -> Option<TimestampMs> {
+        (!self.kept).then_some(self.until)
+    }
 }
 
 impl Held {
@@ -89,6 +98,11 @@ impl Held {
             self.pull_back(first.created_at);
         }
         fresh.len()
+    }
+
+    /// The first time at which a lease ends.
+    fn lapse(&self) -> Option<TimestampMs> {
+        self.leases.values().filter_map(Lease::lapse).min()
     }
 
     fn pull_back(&mut self, due_at: TimestampMs) {
@@ -123,7 +137,7 @@ impl Leases {
 
     /// The first time at which a lease of a subscription ends.
     pub(super) fn lapse(&self, subscription: SubscriptionId) -> Option<TimestampMs> {
-        self.held.get(&subscription)?.leases.values().map(|lease| lease.until).min()
+        self.held.get(&subscription)?.lapse()
     }
 
     /// Lets somebody hold what was claimed.
@@ -139,7 +153,7 @@ impl Leases {
         self.last_token += 1;
         let token = LeaseToken(self.last_token);
         let held = self.held.entry(claimed.subscription).or_default();
-        held.leases.insert(claimed.notification, Lease { token, until });
+        held.leases.insert(claimed.notification, Lease { token, until, kept: false });
         held.lapse_at = Some(held.lapse_at.map_or(until, |at| at.min(until)));
         Claimed { token, ..claimed }
     }
@@ -178,6 +192,17 @@ impl Leases {
             && held.leases.get(&id).is_some_and(|lease| lease.token == token)
         {
             held.leases.remove(&id);
+        }
+    }
+
+    /// Keeps a lease beyond its time, or does not any longer, if it is still this one.
+    pub(super) fn keep(&mut self, subscription: SubscriptionId, id: NotificationId, token: LeaseToken, kept: bool) {
+        if let Some(held) = self.held.get_mut(&subscription)
+            && let Some(lease) = held.leases.get_mut(&id).filter(|lease| lease.token == token)
+        {
+            lease.kept = kept;
+            // Never later than it is: that of one that is kept is found out when the table is asked.
+            held.lapse_at = lease.lapse().into_iter().chain(held.lapse_at).min();
         }
     }
 
@@ -240,11 +265,11 @@ impl Leases {
         let held = self.held.entry(subscription).or_default();
         self.fresh -= held.forget_fresh();
         let before = held.leases.len();
-        held.leases.retain(|_, lease| now < lease.until);
+        held.leases.retain(|_, lease| lease.lapse().is_none_or(|lapse| now < lapse));
         if held.leases.len() < before {
             held.frontier = None;
         }
-        held.lapse_at = held.leases.values().map(|lease| lease.until).min();
+        held.lapse_at = held.lapse();
     }
 
     /// The table was asked, and all it has due was taken up to the frontier; behind it something is due at `beyond`.

@@ -220,6 +220,28 @@ async fn a_command_beside_a_server_splits_nothing() {
 }
 
 #[tokio::test]
+async fn what_waits_to_be_settled_is_not_claimed_again_however_long_it_waits() {
+    let bench = Bench::new().await;
+    let subscription = bench.per_event().await;
+    bench.record(100, vec![bench.seen("/a", 1), bench.seen("/b", 1)]).await;
+    let claimed = bench.claim(100, subscription).await;
+    bench.store.keep(&claimed[0]);
+    assert_eq!(bench.due(subscription).await, Some(at(160)));
+    let lapsed = bench.claim(10_000, subscription).await;
+    assert_eq!(lapsed.iter().map(|one| one.notification).collect::<Vec<_>>(), [claimed[1].notification]);
+    bench.store.keep(&claimed[1]);
+    assert!(bench.settle(10_001, &claimed[0], Step::Delivered).await);
+    assert!(!bench.settle(10_001, &claimed[1], Step::Delivered).await, "another holds it");
+
+    bench.store.keep(&lapsed[0]);
+    assert_eq!(bench.due(subscription).await, None);
+    assert_eq!(bench.claim(20_000, subscription).await.len(), 0);
+    bench.store.let_lapse(&lapsed[0]);
+    assert_eq!(bench.due(subscription).await, Some(at(10_060)));
+    assert_eq!(bench.claim(20_000, subscription).await.len(), 1, "it cannot be settled");
+}
+
+#[tokio::test]
 async fn a_ring_that_is_accepted_is_counted() {
     let bench = Bench::new().await;
     let subscription = bench.coalescing().await;
