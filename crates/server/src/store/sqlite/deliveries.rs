@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::super::{
     Attempt, Covered, Full, Listed, Listing, Notification, NotificationState, Position, Replayed, StoreError, Wanted,
 };
+use super::owed::replay_at;
 use super::rows::{ATTEMPT_COLUMNS, EVENT_COLUMNS, NOTIFICATION_COLUMNS, attempt, event, notification};
 use super::{SqliteStore, WriterState, directory};
 
@@ -181,37 +182,27 @@ fn replay_one(
     now: TimestampMs,
 ) -> Result<bool, StoreError> {
     let mut select = transaction.prepare_cached(
-        "SELECT n.state, n.subscription, s.last_sent_at, s.min_interval_ms
+        "SELECT n.state, n.subscription
          FROM notification n JOIN subscription s ON s.id = n.subscription WHERE n.id = ?1 AND s.status <> 'revoked'",
     )?;
-    let found = select
-        .query_row([id.uuid().as_bytes()], |row| {
-            let word: String = row.get(0)?;
-            Ok((word, SubscriptionId::new(row.get(1)?), row.get::<_, Option<i64>>(2)?, row.get::<_, i64>(3)?))
-        })
-        .optional()?;
-    let Some((word, subscription, last_sent_at, interval)) = found else { return Ok(false) };
+    let found = select.query_row([id.uuid().as_bytes()], |row| {
+        let word: String = row.get(0)?;
+        Ok((word, SubscriptionId::new(row.get(1)?)))
+    });
+    let Some((word, subscription)) = found.optional()? else { return Ok(false) };
     let Some(before) = NotificationState::from_word(&word).filter(|state| can_be_replayed(*state)) else {
         return Ok(false);
     };
-    let due_at = match state.cadence_of(transaction, subscription)? {
-        None => return Ok(false),
-        Some(Cadence::PerEvent) => now.as_millis(),
-        Some(Cadence::Coalesced { .. }) if is_pending(transaction, subscription)? => return Ok(false),
-        // The interval holds; a clock that was set back silences nobody for longer.
-        Some(Cadence::Coalesced { .. }) => {
-            let next = last_sent_at.map_or(0, |sent| sent.saturating_add(interval));
-            next.clamp(now.as_millis(), now.as_millis().saturating_add(interval))
-        }
-    };
+    let Some(cadence) = state.cadence_of(transaction, subscription)? else { return Ok(false) };
+    let Some(due_at) = replay_at(transaction, subscription, cadence, now)? else { return Ok(false) };
     transaction
         .prepare_cached(
             "UPDATE notification SET state = 'pending', earlier_attempts = earlier_attempts + attempts, attempts = 0,
                  due_at = ?2, settled_at = NULL, consumed_at = NULL, sealed = 1 WHERE id = ?1",
         )?
-        .execute(params![id.uuid().as_bytes(), due_at])?;
+        .execute(params![id.uuid().as_bytes(), due_at.as_millis()])?;
     state.tally.went(subscription, before, NotificationState::Pending, 1);
-    state.due.push((subscription, TimestampMs::from_millis(due_at)));
+    state.due.push((subscription, due_at));
     Ok(true)
 }
 

@@ -74,26 +74,40 @@ impl SqliteStore {
         self.write(move |transaction, state| {
             // For a server on the same store, whose frontiers do not know of this.
             directory::touch(transaction)?;
-            let cadence = state.cadence_of(transaction, subscription)?;
-            // A coalescing subscription has one outstanding; the newest dead one covers what the older ones did.
-            let limit = match cadence {
-                None => 0,
-                Some(Cadence::PerEvent) => -1,
-                Some(Cadence::Coalesced { .. }) if outstanding(transaction, subscription)?.is_some() => 0,
-                Some(Cadence::Coalesced { .. }) => 1,
-            };
+            let Some(cadence) = state.cadence_of(transaction, subscription)? else { return Ok(0) };
+            let Some(due_at) = replay_at(transaction, subscription, cadence, now)? else { return Ok(0) };
+            // The newest dead one of a coalescing subscription covers what the older ones did.
+            let limit = if cadence == Cadence::PerEvent { -1 } else { 1 };
             let replayed = transaction.execute(
                 "UPDATE notification SET state = 'pending', earlier_attempts = earlier_attempts + attempts,
                      attempts = 0, due_at = ?2, settled_at = NULL
                  WHERE id IN (SELECT id FROM notification WHERE subscription = ?1 AND state = 'dead'
                      ORDER BY id DESC LIMIT ?3)",
-                params![subscription.get(), now.as_millis(), limit],
+                params![subscription.get(), due_at.as_millis(), limit],
             )?;
             state.tally.went(subscription, NotificationState::Dead, NotificationState::Pending, replayed);
+            if replayed > 0 {
+                state.due.push((subscription, due_at));
+            }
             Ok(replayed as u64)
         })
         .await
     }
+}
+
+/// When what has ended is due if it is told again: of a coalescing subscription, not before its interval is over, and
+/// not at all while something is outstanding.
+pub(super) fn replay_at(
+    transaction: &Transaction<'_>,
+    subscription: SubscriptionId,
+    cadence: Cadence,
+    now: TimestampMs,
+) -> Result<Option<TimestampMs>, StoreError> {
+    Ok(match cadence {
+        Cadence::PerEvent => Some(now),
+        Cadence::Coalesced { .. } if outstanding(transaction, subscription)?.is_some() => None,
+        Cadence::Coalesced { min_interval } => Some(read_ledger(transaction, subscription)?.due_at(min_interval, now)),
+    })
 }
 
 /// Writes what a subscription is owed for the events it matched.

@@ -205,6 +205,21 @@ async fn a_shorter_interval_holds_for_what_waits() {
 }
 
 #[tokio::test]
+async fn the_interval_holds_also_for_what_is_replayed() {
+    let bench = Bench::new().await;
+    let subscription = bench.coalescing().await;
+    bench.arrive(100, "/a").await;
+    let first = bench.claim(100, subscription).await.remove(0);
+    bench.settle(100, &first, Step::Dead).await;
+    bench.store.just_due();
+    assert_eq!(bench.store.replay_dead(subscription, at(103)).await.unwrap(), 1);
+    assert_eq!(bench.store.just_due(), [(subscription, at(110))]);
+    assert_eq!(bench.claim(109, subscription).await.len(), 0);
+    assert_eq!(bench.claim(110, subscription).await.len(), 1);
+    assert_eq!(bench.store.replay_dead(subscription, at(120)).await.unwrap(), 0, "one is outstanding");
+}
+
+#[tokio::test]
 async fn a_command_beside_a_server_splits_nothing() {
     let bench = Bench::new().await;
     let subscription = bench.coalescing().await;
