@@ -154,7 +154,7 @@ impl Desk {
         &self,
         work: impl FnOnce(&Transaction<'_>, &mut WriterState<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<T> {
-        self.alone(move |writer| writer.transact(Synced::No, work).map(|(done, _)| done))
+        self.alone(move |writer| Ok(writer.transact(Synced::No, work)?.0))
     }
 
     /// Runs one transaction of its own; it is on disk if and only if `work` succeeds.
@@ -319,9 +319,16 @@ impl Desk {
                 self.tell(news, &group, began);
                 group.into_iter().for_each(|one| one.answer(Ok(())));
             }
+            // Another process holds the lock, and was waited for: for each of the others it would be so long again.
+            Err(Failed::ToBegin(error)) => {
+                let error = Arc::new(error);
+                group.into_iter().for_each(|one| one.answer(Err(StoreError::Engine(Box::new(error.clone())))));
+            }
             // What fails must not take the others with it.
-            Err(_) if group.len() > 1 => group.into_iter().for_each(|one| self.write_group(writer, vec![one])),
-            Err(error) => {
+            Err(Failed::Later(_)) if group.len() > 1 => {
+                group.into_iter().for_each(|one| self.write_group(writer, vec![one]));
+            }
+            Err(Failed::Later(error)) => {
                 if let Some(one) = group.pop() {
                     one.answer(Err(error));
                 }
@@ -369,6 +376,35 @@ struct Subscribed {
     active: HashSet<SubscriptionId>,
 }
 
+/// Where a transaction failed.
+enum Failed {
+    /// Nothing was done yet.
+    ToBegin(rusqlite::Error),
+    /// What was done is undone.
+    Later(StoreError),
+}
+
+impl From<Failed> for StoreError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::ToBegin(error) => error.into(),
+            Failed::Later(error) => error,
+        }
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Later(error)
+    }
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Later(error.into())
+    }
+}
+
 /// Whether a commit waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Synced {
@@ -382,12 +418,14 @@ impl Writer {
         &mut self,
         synced: Synced,
         work: impl FnOnce(&Transaction<'_>, &mut WriterState<'_>) -> Result<T, StoreError>,
-    ) -> Result<(T, bool), StoreError> {
+    ) -> Result<(T, bool), Failed> {
         if self.synced != synced {
             let level = if synced == Synced::Yes { "FULL" } else { "NORMAL" };
             self.connection.pragma_update(None, "synchronous", level)?;
             self.synced = synced;
         }
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begun.map_err(Failed::ToBegin)?;
         let mut state = WriterState {
             key: &self.key,
             leases: &self.leases,
@@ -400,7 +438,6 @@ impl Writer {
             news: false,
             subscribed: std::mem::take(&mut self.subscribed),
         };
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let result = work(&transaction, &mut state)?;
         state.tally.write(&transaction)?;
         let revision = directory::revision(&transaction)?;
@@ -484,5 +521,36 @@ impl WriterState<'_> {
     /// Whether a subscription that [`Self::subscriptions_of`] answered with is told at once.
     pub(super) fn is_active(&self, subscription: SubscriptionId) -> bool {
         self.subscribed.active.contains(&subscription)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{connect, migrate};
+    use super::*;
+
+    #[test]
+    fn all_that_waits_for_a_lock_that_another_process_holds_is_answered_at_once() {
+        const BUSY: Duration = Duration::from_millis(400);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("filebell.db");
+        let mut connection = connect(&path).unwrap();
+        migrate(&mut connection).unwrap();
+        connection.busy_timeout(BUSY).unwrap();
+        let desk = Desk::open(connection, StoreKey::generate().unwrap(), Arc::default()).unwrap();
+        let other = connect(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let began = Instant::now();
+        let share = || desk.share((Rows::Attempts, 1), true, |transaction, _| directory::touch(transaction));
+        // The first may be alone, the others wait for it and are a group.
+        let answers: Vec<_> = (0..8).map(|_| share()).collect();
+        for answer in answers {
+            assert!(matches!(answer.blocking_recv().unwrap(), Err(StoreError::Engine(_))));
+        }
+        let took = began.elapsed();
+        assert!(took < BUSY * 4, "{took:?}");
+        other.execute_batch("COMMIT").unwrap();
+        share().blocking_recv().unwrap().unwrap();
+        desk.close();
     }
 }
