@@ -19,12 +19,16 @@ use super::checkpoint::Wrote;
 use super::events::Numbers;
 use super::leases::Leases;
 use super::tally::Tally;
-use super::{claims, directory, lock};
+use super::{BUSY_TIMEOUT, claims, directory, lock};
 
 /// At most this many rows are written in one transaction, or those of one who brings more.
 const GROUP_ROWS_MAX: usize = 2048;
 /// What can wait is written at the latest after this time.
 const WAIT_MAX: Duration = Duration::from_millis(3);
+
+/// How long another process may hold the write lock once it was waited for in vain, until it lets go: what stands in the
+/// queue has waited too.
+const BUSY_AGAIN: Duration = Duration::from_millis(100);
 
 /// Who is told of every group.
 type Observer = Box<dyn Fn(Group) + Send + Sync>;
@@ -113,6 +117,8 @@ impl Desk {
                 numbers: Numbers::default(),
                 subscribed: Subscribed::default(),
                 synced: Synced::Yes,
+                in_vain: false,
+                impatient: false,
             }),
             observer: OnceLock::new(),
             advance: watch::Sender::new(0),
@@ -364,6 +370,9 @@ pub(super) struct Writer {
     subscribed: Subscribed,
     /// How the connection commits now.
     synced: Synced,
+    /// Whether the lock was last waited for in vain, and whether the connection waits shorter for it.
+    in_vain: bool,
+    impatient: bool,
 }
 
 /// Who wants to be told, as of a revision.
@@ -424,7 +433,12 @@ impl Writer {
             self.connection.pragma_update(None, "synchronous", level)?;
             self.synced = synced;
         }
+        if self.impatient != self.in_vain {
+            self.connection.busy_timeout(if self.in_vain { BUSY_AGAIN } else { BUSY_TIMEOUT })?;
+            self.impatient = self.in_vain;
+        }
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        self.in_vain = begun.is_err();
         let transaction = begun.map_err(Failed::ToBegin)?;
         let mut state = WriterState {
             key: &self.key,
@@ -529,9 +543,10 @@ mod tests {
     use super::super::{connect, migrate};
     use super::*;
 
-    #[test]
-    fn all_that_waits_for_a_lock_that_another_process_holds_is_answered_at_once() {
-        const BUSY: Duration = Duration::from_millis(400);
+    const BUSY: Duration = Duration::from_millis(400);
+
+    /// A desk on a store whose lock another process holds.
+    fn locked() -> (tempfile::TempDir, Arc<Desk>, Connection) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("filebell.db");
         let mut connection = connect(&path).unwrap();
@@ -540,6 +555,12 @@ mod tests {
         let desk = Desk::open(connection, StoreKey::generate().unwrap(), Arc::default()).unwrap();
         let other = connect(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        (dir, desk, other)
+    }
+
+    #[test]
+    fn all_that_waits_for_a_lock_that_another_process_holds_is_answered_at_once() {
+        let (_dir, desk, other) = locked();
         let began = Instant::now();
         let share = || desk.share((Rows::Attempts, 1), true, |transaction, _| directory::touch(transaction));
         // The first may be alone, the others wait for it and are a group.
@@ -551,6 +572,22 @@ mod tests {
         assert!(took < BUSY * 4, "{took:?}");
         other.execute_batch("COMMIT").unwrap();
         share().blocking_recv().unwrap().unwrap();
+        desk.close();
+    }
+
+    #[test]
+    fn what_stands_alone_does_not_wait_as_long_again_for_the_same_lock() {
+        let (_dir, desk, other) = locked();
+        let began = Instant::now();
+        let write = || desk.write(|transaction, _| directory::touch(transaction));
+        let answers: Vec<_> = (0..8).map(|_| write()).collect();
+        for answer in answers {
+            assert!(matches!(answer.blocking_recv().unwrap(), Err(StoreError::Engine(_))));
+        }
+        let took = began.elapsed();
+        assert!(took < BUSY * 5, "{took:?}");
+        other.execute_batch("COMMIT").unwrap();
+        write().blocking_recv().unwrap().unwrap();
         desk.close();
     }
 }
