@@ -287,9 +287,7 @@ async fn counts_that_went_astray_are_put_right_once() {
     open().execute_batch("UPDATE tally SET delivered = -1; UPDATE counted SET delivered = -1").unwrap();
     let standing = bench.store.standings().await.unwrap().remove(0);
     assert_eq!((standing.subscription, standing.delivered), (subscription, 0), "less than none is none");
-    open().execute_batch("PRAGMA user_version = 13").unwrap();
-    open().execute_batch("ALTER TABLE subscription DROP COLUMN gathered_seq").unwrap();
-    let bench = bench.reopened().await;
+    open().execute_batch(include_str!("../migrations/sqlite/0015_delivered.sql")).unwrap();
     assert_eq!(bench.store.standings().await.unwrap().remove(0).delivered, 1);
     assert_eq!(bench.state(told.notification).await, NotificationState::Delivered);
     assert_eq!(bench.store.uncounted(None).await.unwrap().delivered, 0, "nothing was delivered just now");
