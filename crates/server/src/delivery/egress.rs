@@ -50,6 +50,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// This much of an answer is read; if there is more, the connection is dropped.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// And it is read for this long after its head: the head has decided, and the attempt occupies a place meanwhile.
+const BODY_MAX: Duration = Duration::from_millis(250);
 /// This much of a refusing answer is kept for a person to read.
 const DETAIL_BYTES_MAX: usize = 200;
 /// This much of the body of any answer is kept beside the attempt,
@@ -178,7 +180,8 @@ impl Egress {
     /// Posts a request and waits for the answer, until `deadline` at most: resolution, connection, TLS, head and body
     /// of the answer together.
     ///
-    /// The head decides. The body is read so that the connection can be used again, and for a person to read.
+    /// The head decides. The body is read so that the connection can be used again, and for a person to read; one that
+    /// has not come a moment after its head is not waited for.
     pub async fn post(&self, endpoint: &EndpointUrl, request: SignedRequest, deadline: Duration) -> Exchange {
         self.post_by(&self.client, endpoint, request, deadline).await
     }
@@ -225,7 +228,7 @@ impl Egress {
         let timing = timing(response.extensions(), began.elapsed());
         let status = response.status();
         let (head, body) = response.into_parts();
-        let beginning = drain(body, until).await;
+        let beginning = drain(body, until.min(Instant::now() + BODY_MAX)).await;
         let (outcome, detail) = if status.is_success() {
             (Outcome::Accepted, None)
         } else {

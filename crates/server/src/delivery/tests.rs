@@ -710,7 +710,7 @@ async fn an_endpoint_that_hangs_slows_nobody_but_itself() {
 async fn one_deadline_covers_an_answer_that_drips() {
     let seams = Seams::with_clock(|| TimestampMs::from_millis(START));
     let egress = Egress::new(loopback(), seams).unwrap();
-    let gap = Duration::from_millis(20);
+    let (short, gap) = (Duration::from_millis(100), Duration::from_millis(20));
     for (head, drip, expected) in [
         ("HTTP/1.1 204 X\r\nx-a: ", "a", (Outcome::Unreachable, None)),
         (
@@ -722,10 +722,46 @@ async fn one_deadline_covers_an_answer_that_drips() {
         ("HTTP/1.1 200 X\r\ncontent-length: 9999\r\n\r\n", "a", (Outcome::Accepted, Some(200))),
     ] {
         let receiver = Receiver::answering([Answer::Trickle(head, drip.into(), gap)]).await;
-        let exchange = post(&egress, &receiver.url(), Duration::from_millis(300)).await;
+        let exchange = post(&egress, &receiver.url(), short).await;
         assert_eq!((exchange.outcome, exchange.status), expected, "{head}");
-        assert!(exchange.took >= Duration::from_millis(300) && exchange.took < secs(1), "{:?}", exchange.took);
+        assert!(exchange.took >= short && exchange.took < secs(1), "{:?}", exchange.took);
         until("it hangs up", async || receiver.seen.hung_up.load(Ordering::SeqCst) == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_not_waited_for_and_its_beginning_is_kept() {
+    let egress = Egress::new(loopback(), Seams::real()).unwrap();
+    for (head, outcome) in [
+        ("HTTP/1.1 200 X\r\ncontent-length: 9999\r\n\r\n", Outcome::Accepted),
+        ("HTTP/1.1 503 X\r\ncontent-length: 9999\r\n\r\n", Outcome::Refused { status: 503, retry_after: None }),
+    ] {
+        let receiver = Receiver::answering([Answer::Trickle(head, "a".into(), Duration::from_millis(20))]).await;
+        let exchange = post(&egress, &receiver.url(), secs(60)).await;
+        assert_eq!(exchange.outcome, outcome);
+        assert!(exchange.took < secs(5), "{:?}", exchange.took);
+        assert!(exchange.answer.starts_with(b"\na"), "{:?}", exchange.answer);
+        until("it hangs up", async || receiver.seen.hung_up.load(Ordering::SeqCst) == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn endpoints_whose_bodies_drip_hold_up_nobody() {
+    const DRIPPING: usize = 4;
+    let house = House::with(|config| (config.timeout, config.max_in_flight) = (secs(60), DRIPPING)).await;
+    let mut receivers = Vec::new();
+    for number in 0..DRIPPING {
+        let head = "HTTP/1.1 200 X\r\ncontent-length: 9999\r\n\r\n";
+        let receiver = Receiver::answering([Answer::Trickle(head, "a".into(), Duration::from_millis(20))]).await;
+        house.subscribe(&format!("a{number}"), &receiver.url()).await;
+        receivers.push(receiver);
+    }
+    let healthy = Receiver::answering([status(204)]).await;
+    let quick = house.subscribe("quick", &healthy.url()).await;
+    house.arrive(4).await;
+    house.all_delivered(quick, 4).await;
+    for receiver in receivers {
+        receiver.has_received(4).await;
     }
 }
 
