@@ -39,6 +39,11 @@ impl Breaker {
         self.failures_in_a_row > 0
     }
 
+    /// Whether it has failed so often that it is sent one after the other, with rests.
+    pub(super) const fn is_down(&self) -> bool {
+        self.is_failing() && self.places == 1
+    }
+
     /// Takes in how an attempt ended; answers how long to rest before the next.
     pub(super) fn note(&mut self, accepted: bool) -> Duration {
         if accepted {
@@ -48,7 +53,7 @@ impl Breaker {
         }
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         self.places = self.places.saturating_sub(1).max(1);
-        if self.places > 1 { Duration::ZERO } else { (REST_PER_FAILURE * self.failures_in_a_row).min(REST_MAX) }
+        if self.is_down() { (REST_PER_FAILURE * self.failures_in_a_row).min(REST_MAX) } else { Duration::ZERO }
     }
 }
 
@@ -61,8 +66,9 @@ mod tests {
         let mut breaker = Breaker::new(12);
         assert_eq!(breaker.places(), 3);
         assert_eq!(breaker.note(false), Duration::ZERO);
-        assert_eq!((breaker.places(), breaker.is_failing()), (2, true));
+        assert_eq!((breaker.places(), breaker.is_failing(), breaker.is_down()), (2, true, false));
         assert_eq!(breaker.note(false), Duration::from_millis(10));
+        assert!(breaker.is_down());
         assert_eq!(breaker.note(false), Duration::from_millis(15));
         let rests: Vec<Duration> = (0..1000).map(|_| breaker.note(false)).collect();
         assert!(rests.is_sorted());

@@ -16,7 +16,7 @@ use filebell_core::ring::{Ended, Next, Rings};
 use filebell_core::subscription::{ProtocolKind, Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
 use futures_util::future::join_all;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +25,7 @@ use url::Url;
 use super::egress::{Egress, Exchange};
 use super::feed::Feed;
 use super::lane::{Job, Lane};
+use super::places::Places;
 use super::{letter, settler};
 use crate::metrics::Metrics;
 use crate::seams::Seams;
@@ -34,8 +35,10 @@ use crate::store::{Attempt, Claimed, Settlement, Store, StoreError};
 const CLAIM_MAX: usize = 256;
 /// At most this many subscriptions are claimed for at the same time: the store works them off in one go.
 const CLAIMS_AT_ONCE_MAX: usize = 64;
-/// At most this many are held by this process: claimed and not settled.
-const HELD_MAX: usize = 4096;
+/// About this many are held by this process, waiting or being sent; beyond it only one for each place of an endpoint.
+const HELD_MAX: usize = 8192;
+/// When this many have ended and are not settled, nothing is claimed until some are.
+const ENDED_MAX: usize = 4096;
 /// The store is looked at this often without any hint.
 const IDLE_MAX: Duration = Duration::from_secs(1);
 /// A lease outlives the last attempt that may begin under it by this much, for settling.
@@ -115,7 +118,7 @@ impl Dispatcher {
         onlookers: Onlookers,
     ) -> Self {
         let shared = Shared {
-            in_flight: Semaphore::new(config.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            places: Places::new(config.max_in_flight),
             store,
             egress,
             seams,
@@ -125,6 +128,7 @@ impl Dispatcher {
             room: Notify::new(),
             directory: RwLock::default(),
             held: AtomicUsize::new(0),
+            unsettled: AtomicUsize::new(0),
             pressed: AtomicBool::new(false),
             store_fails: AtomicBool::new(false),
             workers: TaskTracker::new(),
@@ -198,9 +202,11 @@ pub(super) struct Shared {
     /// There is room again for what is due.
     room: Notify,
     directory: RwLock<Directory>,
-    in_flight: Semaphore,
+    places: Places,
     held: AtomicUsize,
-    /// Something due was left, for enough was held.
+    /// Ended and not settled.
+    unsettled: AtomicUsize,
+    /// Something due was left, for enough was unsettled.
     pressed: AtomicBool,
     store_fails: AtomicBool,
     workers: TaskTracker,
@@ -215,30 +221,38 @@ struct Directory {
 }
 
 impl Shared {
-    /// So many are settled, or let go.
+    /// So many are settled.
     pub(super) fn release(&self, count: usize) {
-        self.held.fetch_sub(count, Ordering::Relaxed);
+        self.unsettled.fetch_sub(count, Ordering::Relaxed);
         if self.pressed.swap(false, Ordering::Relaxed) {
             self.room.notify_one();
         }
     }
 
-    /// How many more may be held.
-    fn room(&self) -> usize {
-        let room = HELD_MAX.saturating_sub(self.held.load(Ordering::Relaxed));
-        if room < CLAIM_MAX {
+    /// Whether so much is unsettled that nothing is to be claimed; then a hint comes when some is settled.
+    fn is_pressed(&self) -> bool {
+        let pressed = self.unsettled.load(Ordering::Relaxed) >= ENDED_MAX;
+        if pressed {
             self.pressed.store(true, Ordering::Relaxed);
         }
-        room
+        pressed
+    }
+
+    /// How many may wait for one endpoint: half of what more may be held, so that as much is left for all others.
+    fn share(&self) -> usize {
+        HELD_MAX.saturating_sub(self.held.load(Ordering::Relaxed)) / 2
     }
 
     /// Gives back what was claimed and is not sent, so that it need not wait for its lease to run out.
     async fn let_go(&self, claimed: Vec<Claimed>) {
+        if claimed.is_empty() {
+            return;
+        }
         let count = claimed.len();
         if let Err(error) = self.store.release(claimed).await {
             tracing::warn!(error = &error as &dyn Error, "what was claimed could not be given back");
         }
-        self.release(count);
+        self.held.fetch_sub(count, Ordering::Relaxed);
         self.room.notify_one();
     }
 
@@ -371,12 +385,15 @@ impl Driver {
             self.agenda.remove(&id);
             return None;
         };
+        if self.shared.is_pressed() {
+            return None;
+        }
         let lane = self
             .lanes
             .entry(subscription.endpoint.to_string())
             .or_insert_with(|| Arc::new(Lane::new(self.shared.config.max_in_flight_per_endpoint)))
             .clone();
-        let limit = lane.reserve(CLAIM_MAX.min(self.shared.room()));
+        let limit = lane.reserve(CLAIM_MAX, self.shared.share());
         if limit == 0 {
             return None;
         }
@@ -462,8 +479,8 @@ impl Worker {
         let shared = &self.shared;
         loop {
             // A place first, then the job: what is taken is sent at once.
-            let place = shared.in_flight.acquire().await;
-            if place.is_err() || shared.stop.is_cancelled() {
+            let place = shared.places.next(self.lane.lead()).await;
+            if shared.stop.is_cancelled() {
                 return self.lane.leave();
             }
             let Some(taken) = self.lane.take() else { return };
@@ -531,8 +548,11 @@ impl Worker {
             Step::Delivered | Step::Told => Vec::new(),
             Step::Again(_) | Step::Disable | Step::Dead => letter::body(&claimed, subscription, &shared.public_url),
         };
+        shared.unsettled.fetch_add(1, Ordering::Relaxed);
+        shared.held.fetch_sub(1, Ordering::Relaxed);
         // The settler outlives all workers.
         let _ = self.ended.send(Settlement { claimed, step, body, ring_at, attempt });
+        shared.let_go(self.lane.surplus().into_iter().map(|job| job.claimed).collect()).await;
         self.start(noted.start);
         noted.rest
     }

@@ -1,7 +1,8 @@
 //! What one endpoint is about to be sent, and how many workers are sending it.
 //!
 //! Notifications are claimed ahead, so that no place stands idle while a commit is synced, but no further ahead than
-//! the endpoint takes in about a second: what waits here is held by this process, and nobody else can send it.
+//! the endpoint takes in about a second: what waits here is held by this process, and nobody else can send it. Nor is
+//! more held for one endpoint than is left for all others, and next to nothing for one that is down.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use filebell_core::time::TimestampMs;
 
 use super::breaker::Breaker;
+use super::places::Lead;
 use crate::store::Claimed;
 
 /// As much is claimed ahead as is sent in this time.
@@ -48,6 +50,7 @@ pub(super) struct Noted {
 #[derive(Debug)]
 pub(super) struct Lane {
     state: Mutex<State>,
+    lead: Lead,
 }
 
 #[derive(Debug)]
@@ -61,20 +64,29 @@ struct State {
     pace: Option<Duration>,
     /// The store has more for this lane than was claimed.
     more: bool,
+    /// No more than this may wait, but for one each place: as of the last claim.
+    share: usize,
 }
 
 impl Lane {
     /// A lane with at most `places_max` workers.
     pub(super) fn new(places_max: usize) -> Self {
         let breaker = Breaker::new(places_max);
-        let state = State { waiting: VecDeque::new(), reserved: 0, workers: 0, breaker, pace: None, more: false };
-        Self { state: Mutex::new(state) }
+        let (waiting, share) = (VecDeque::new(), usize::MAX);
+        let state = State { waiting, reserved: 0, workers: 0, breaker, pace: None, more: false, share };
+        Self { state: Mutex::new(state), lead: Lead::default() }
     }
 
-    /// Reserves room for notifications that are to be claimed, `limit` at most; answers for how many. A lane without
-    /// room asks for more when it runs low.
-    pub(super) fn reserve(&self, limit: usize) -> usize {
+    /// The endpoint's right to a place of the reserve.
+    pub(super) const fn lead(&self) -> &Lead {
+        &self.lead
+    }
+
+    /// Reserves room for notifications that are to be claimed, `limit` at most; answers for how many. No more wait than
+    /// `share`; but one for each place may, whatever others hold. A lane without room asks for more when it runs low.
+    pub(super) fn reserve(&self, limit: usize, share: usize) -> usize {
         let mut state = self.lock();
+        state.share = share;
         let room = state.ahead().saturating_sub(state.waiting.len().saturating_add(state.reserved));
         state.more |= room == 0;
         let reserved = room.min(limit);
@@ -123,6 +135,17 @@ impl Lane {
         state.workers = state.workers.saturating_sub(1);
     }
 
+    /// Takes what waits and is to be given back, so that others have its room: of an endpoint that is down all but one
+    /// for its place.
+    pub(super) fn surplus(&self) -> VecDeque<Job> {
+        let mut state = self.lock();
+        let kept = if state.breaker.is_down() { state.breaker.places() } else { usize::MAX };
+        let kept = kept.min(state.waiting.len());
+        let surplus = state.waiting.split_off(kept);
+        state.more |= !surplus.is_empty();
+        surplus
+    }
+
     /// Takes all that waits.
     pub(super) fn empty(&self) -> VecDeque<Job> {
         std::mem::take(&mut self.lock().waiting)
@@ -144,9 +167,12 @@ impl State {
     /// How many notifications may wait.
     fn ahead(&self) -> usize {
         let places = self.breaker.places();
+        if self.breaker.is_down() {
+            return places;
+        }
         let each = self.pace.map_or(1, |pace| AHEAD.as_micros() / pace.as_micros().max(1));
         let ahead = places.saturating_mul(usize::try_from(each).unwrap_or(usize::MAX));
-        ahead.clamp(places, AHEAD_JOBS_MAX.max(places))
+        ahead.clamp(places, AHEAD_JOBS_MAX.min(self.share).max(places))
     }
 
     /// Counts the workers that are missing, and answers how many that are.
@@ -219,18 +245,77 @@ mod tests {
     #[test]
     fn a_fast_endpoint_is_claimed_further_ahead_than_a_slow_one() {
         let fast = Lane::new(4);
-        assert_eq!(fast.reserve(usize::MAX), 1);
-        assert_eq!(fast.reserve(usize::MAX), 0, "the room is reserved");
+        assert_eq!(fast.reserve(usize::MAX, usize::MAX), 1);
+        assert_eq!(fast.reserve(usize::MAX, usize::MAX), 0, "the room is reserved");
         fast.put(1, [], false);
         for _ in 0..50 {
             fast.note(true, Duration::from_millis(1));
         }
-        assert_eq!(fast.reserve(usize::MAX), AHEAD_JOBS_MAX);
+        assert_eq!(fast.reserve(usize::MAX, usize::MAX), AHEAD_JOBS_MAX);
         let slow = Lane::new(4);
         for _ in 0..50 {
             slow.note(true, Duration::from_secs(15));
         }
-        assert_eq!(slow.reserve(usize::MAX), 4);
+        assert_eq!(slow.reserve(usize::MAX, usize::MAX), 4);
+    }
+
+    /// A lane whose endpoint answers at once.
+    fn fast() -> Lane {
+        let lane = Lane::new(4);
+        for _ in 0..50 {
+            lane.note(true, Duration::from_millis(1));
+        }
+        lane
+    }
+
+    #[test]
+    fn many_fast_endpoints_leave_room_for_one_more() {
+        const ROOM: usize = 4096;
+        for (count, first) in [(1, AHEAD_JOBS_MAX), (6, AHEAD_JOBS_MAX), (40, 64), (4000, 4)] {
+            let lanes: Vec<Lane> = std::iter::repeat_with(fast).take(count).collect();
+            let mut held: usize = 0;
+            let mut claim = |lane: &Lane| {
+                let reserved = lane.reserve(64, ROOM.saturating_sub(held) / 2);
+                lane.put(reserved, jobs(reserved), true);
+                held += reserved;
+                reserved
+            };
+            while lanes.iter().map(&mut claim).sum::<usize>() > 0 {}
+            assert!(claim(&fast()) >= 4, "{count}");
+            assert!(lanes[0].lock().waiting.len() >= first, "{count}");
+            assert!(held <= ROOM + (count + 1) * 4, "{held} are held by {count}");
+        }
+    }
+
+    #[test]
+    fn whatever_others_hold_one_may_wait_for_each_place() {
+        let lane = fast();
+        assert_eq!(lane.reserve(64, 0), 4);
+        assert_eq!(lane.reserve(64, 0), 0);
+    }
+
+    #[test]
+    fn a_lane_with_a_small_share_runs_low_when_half_of_that_is_sent() {
+        let lane = fast();
+        let reserved = lane.reserve(64, 20);
+        lane.put(reserved, jobs(reserved), true);
+        let refills: Vec<bool> = (0..20).map(|_| lane.take().unwrap().refill).collect();
+        assert_eq!(refills.iter().position(|refill| *refill), Some(9));
+    }
+
+    #[test]
+    fn an_endpoint_that_is_down_gives_back_all_but_one() {
+        let lane = fast();
+        lane.put(0, jobs(100), false);
+        for left in [3, 2] {
+            lane.note(false, Duration::from_millis(1));
+            assert_eq!(lane.surplus().len(), 0, "{left} places");
+        }
+        lane.note(false, Duration::from_millis(1));
+        assert_eq!(lane.surplus().len(), 99);
+        assert_eq!((lane.surplus().len(), lane.reserve(64, usize::MAX)), (0, 0));
+        lane.note(true, Duration::from_millis(1));
+        assert!(lane.reserve(64, usize::MAX) > 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod feed;
 mod lane;
 mod letter;
 mod opening;
+mod places;
 mod settler;
 #[cfg(test)]
 mod tests;

@@ -707,6 +707,41 @@ async fn an_endpoint_that_hangs_slows_nobody_but_itself() {
 }
 
 #[tokio::test]
+async fn one_that_has_nothing_under_way_begins_beside_any_that_hang() {
+    let house = House::with(|config| (config.timeout, config.max_in_flight) = (secs(60), 8)).await;
+    let (first, second) = (Receiver::answering([Answer::Hang]).await, Receiver::answering([Answer::Hang]).await);
+    house.subscribe("first", &first.url()).await;
+    house.subscribe("second", &second.url()).await;
+    house.arrive(10).await;
+    // Each would have four places; together they leave one of all.
+    until("they hang", async || first.received().len() + second.received().len() >= 7).await;
+    let healthy = Receiver::answering([status(204)]).await;
+    let quick = house.subscribe("quick", &healthy.url()).await;
+    house.change.send_modify(|turn| *turn += 1);
+    house.arrive(5).await;
+    house.all_delivered(quick, 5).await;
+}
+
+#[tokio::test]
+async fn what_was_claimed_ahead_for_an_endpoint_that_is_down_is_given_back() {
+    const FILES: usize = 600;
+    let house = House::new().await;
+    let mut script = vec![status(204); 100];
+    script.push(status(503));
+    let receiver = Receiver::answering(script).await;
+    let each = house.subscribe("each", &receiver.url()).await;
+    house.arrive(FILES).await;
+    receiver.has_received(120).await;
+    let mut free = 0;
+    until("others can claim it", async || {
+        let now = house.seams().now();
+        free += house.store.claim(each, now, secs(60), u32::MAX).await.unwrap().len();
+        free > FILES - 200
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn one_deadline_covers_an_answer_that_drips() {
     let seams = Seams::with_clock(|| TimestampMs::from_millis(START));
     let egress = Egress::new(loopback(), seams).unwrap();
