@@ -153,6 +153,7 @@ impl App {
 
         let egress = Egress::new(config.egress, seams.clone())?;
         let (change, changed) = watch::channel(0);
+        ops.telling(change.clone());
         let hints = Hints { wake: Arc::new(Notify::new()), changed };
         let timeout = config.delivery.timeout;
         ops.posting(post_form(egress.clone(), timeout));

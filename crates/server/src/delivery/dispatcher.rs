@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use filebell_core::id::SubscriptionId;
+use filebell_core::id::{ApplicationId, SubscriptionId};
 use filebell_core::retry::{Outcome, Schedule, Step};
 use filebell_core::ring::{Ended, Next, Rings};
-use filebell_core::subscription::{ProtocolKind, Subscription, SubscriptionStatus};
+use filebell_core::subscription::{Protocol, ProtocolKind, Subscription, SubscriptionStatus};
 use filebell_core::time::TimestampMs;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, mpsc, watch};
@@ -218,6 +218,8 @@ struct Directory {
     by_id: HashMap<SubscriptionId, Arc<Subscription>>,
     /// Those that answered 410 and are being disabled.
     gone: HashSet<SubscriptionId>,
+    /// The applications that are told nothing until they are enabled again.
+    disabled: HashSet<ApplicationId>,
 }
 
 impl Shared {
@@ -274,7 +276,9 @@ impl Shared {
     async fn refresh(&self) -> Result<(), StoreError> {
         let subscriptions = self.store.subscriptions().await?;
         let by_id = subscriptions.into_iter().map(|one| (one.id, Arc::new(one))).collect();
-        self.with_directory(|directory| directory.by_id = by_id);
+        let applications = self.store.applications().await?;
+        let disabled = applications.into_iter().filter(|one| one.disabled).map(|one| one.id).collect();
+        self.with_directory(|directory| (directory.by_id, directory.disabled) = (by_id, disabled));
         Ok(())
     }
 
@@ -282,7 +286,11 @@ impl Shared {
     fn active(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
         let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
         let subscription = directory.by_id.get(&id)?;
-        let active = subscription.status == SubscriptionStatus::Active && !directory.gone.contains(&id);
+        let disabled = match &subscription.protocol {
+            Protocol::SageX3 { application, .. } => directory.disabled.contains(application),
+            Protocol::Nextcloud { .. } | Protocol::Standard => false,
+        };
+        let active = subscription.status == SubscriptionStatus::Active && !disabled && !directory.gone.contains(&id);
         active.then(|| subscription.clone())
     }
 

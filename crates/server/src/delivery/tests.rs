@@ -26,8 +26,8 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::seams::Seams;
 use crate::store::{
-    Attempt, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification, NotificationState, Store,
-    StoreKey, Timing,
+    Application, Attempt, NewAccount, NewApplication, NewProtocol, NewSubscription, Notification, NotificationState,
+    Store, StoreKey, Timing,
 };
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -319,6 +319,24 @@ impl House {
         self.store.upsert_subscription(new, self.seams().now(), self.seams().fresh_ids()).await.unwrap().id
     }
 
+    /// An application that is told of the account's files.
+    async fn grant(&self, name: &str, url: &str) -> Application {
+        let now = self.seams().now();
+        let application = NewApplication {
+            name: name.into(),
+            application_id: "0b0c6c1e-0000-4000-8000-000000000001".into(),
+            client_id: "5b2f6f0e-2a41-4a0c-9d5e-7f3c1b8e9a10".into(),
+            client_secret_hash: Some("$argon2id$".into()),
+            redirect_urls: vec![],
+            notification_url: Some(url.into()),
+            signature_encoding: "hex".into(),
+            managed: false,
+        };
+        let application = self.store.upsert_application(application, now).await.unwrap();
+        self.store.upsert_grant(application.id, self.account, vec!["SEED".into()], vec![], now).await.unwrap();
+        application
+    }
+
     /// So many new files arrive at once.
     async fn arrive(&self, count: usize) {
         let first = self.files.fetch_add(count, Ordering::SeqCst);
@@ -528,19 +546,7 @@ async fn a_gateway_that_answers_for_a_receiver_is_told_by_the_schedule() {
 async fn a_sage_x3_application_is_told_of_each_file_and_where_its_detail_is() {
     let house = House::new().await;
     let receiver = Receiver::answering([status(200)]).await;
-    let now = house.seams().now();
-    let application = NewApplication {
-        name: "ledger".into(),
-        application_id: "0b0c6c1e-0000-4000-8000-000000000001".into(),
-        client_id: "5b2f6f0e-2a41-4a0c-9d5e-7f3c1b8e9a10".into(),
-        client_secret_hash: Some("$argon2id$".into()),
-        redirect_urls: vec![],
-        notification_url: Some(receiver.url()),
-        signature_encoding: "hex".into(),
-        managed: false,
-    };
-    let application = house.store.upsert_application(application, now).await.unwrap();
-    house.store.upsert_grant(application.id, house.account, vec!["SEED".into()], vec![], now).await.unwrap();
+    let application = house.grant("ledger", &receiver.url()).await;
     house.arrive(2).await;
     let got = receiver.has_received(2).await;
     let subscription = house.store.subscriptions().await.unwrap().remove(0);
@@ -670,6 +676,34 @@ async fn gone_disables_the_subscription_and_keeps_what_it_is_owed() {
     house.store.set_subscription_status(each, SubscriptionStatus::Active, None).await.unwrap();
     house.change.send_modify(|turn| *turn += 1);
     house.all_delivered(each, 6).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_an_application_that_is_disabled_is_let_go() {
+    let house = House::with(|config| config.max_in_flight_per_endpoint = 1).await;
+    let receiver = Receiver::answering([Answer::Hang, status(200)]).await;
+    let application = house.grant("ledger", &receiver.url()).await;
+    let ledger = house.store.subscriptions().await.unwrap().remove(0).id;
+    let other = Receiver::answering([status(204)]).await;
+    let each = house.subscribe("each", &other.url()).await;
+    house.arrive(5).await;
+    receiver.has_received(1).await;
+    // The next one is claimed already; the first keeps the only place until the deadline.
+    house.all_delivered(each, 5).await;
+    house.store.set_application_disabled(application.id, true).await.unwrap();
+    house.change.send_modify(|turn| *turn += 1);
+    until("the first has failed", async || {
+        house.store.notifications(ledger, 5).await.unwrap().iter().any(|one| one.attempts == 1)
+    })
+    .await;
+    house.arrive(1).await;
+    house.all_delivered(each, 6).await;
+    assert_eq!(receiver.received().len(), 1);
+
+    house.store.set_application_disabled(application.id, false).await.unwrap();
+    house.change.send_modify(|turn| *turn += 1);
+    house.pass(secs(6));
+    house.all_delivered(ledger, 6).await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use filebell_core::subscription::{Protocol, ProtocolKind, SignatureEncoding, Sub
 use filebell_core::wire::nextcloud;
 use filebell_core::wire::standard::StandardKey;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{Ops, OpsError, passwords};
@@ -430,7 +431,9 @@ impl Ops {
         if subscription.status == SubscriptionStatus::Revoked {
             return Err(OpsError::NotFound(format!("grant behind subscription `{name}`: it was taken back")));
         }
-        Ok(self.0.store.set_subscription_status(subscription.id, status, None).await?)
+        self.0.store.set_subscription_status(subscription.id, status, None).await?;
+        self.tell_of_change();
+        Ok(())
     }
 
     /// Removes a subscription with all it is owed.
@@ -455,6 +458,19 @@ impl Ops {
     pub async fn replay_dead(&self, name: &str) -> Result<u64, OpsError> {
         let subscription = self.subscription(name).await?;
         Ok(self.0.store.replay_dead(subscription.id, self.0.seams.now()).await?)
+    }
+
+    /// From now on whoever listens hears at once that somebody is to be told no more, or again. Every other change, and
+    /// those of commands, are noticed a moment later.
+    pub fn telling(&self, change: watch::Sender<u64>) {
+        // A second call changes nothing; there is one app to call it.
+        let _ = self.0.change.set(change);
+    }
+
+    pub(super) fn tell_of_change(&self) {
+        if let Some(change) = self.0.change.get() {
+            change.send_modify(|turn| *turn = turn.wrapping_add(1));
+        }
     }
 
     /// From now on no root may hold `data_dir`, or be it: filebell's own keys lie there.

@@ -44,7 +44,9 @@ impl Ops {
     /// counts, and it is told nothing; what it is owed is kept.
     pub async fn set_application_disabled(&self, name: &str, disabled: bool) -> Result<(), OpsError> {
         let application = self.application(name).await?;
-        Ok(self.0.store.set_application_disabled(application.id, disabled).await?)
+        self.0.store.set_application_disabled(application.id, disabled).await?;
+        self.tell_of_change();
+        Ok(())
     }
 
     /// The grants that a caller may know of, each with the names of its application and account.
@@ -73,6 +75,7 @@ impl Ops {
         let (grant, ..) = found.ok_or_else(missing)?;
         if self.0.store.revoke_grant(grant.id, self.0.seams.now()).await? {
             tracing::info!(application.name = application, account.name = account, "a grant was taken back");
+            self.tell_of_change();
             Ok(())
         } else {
             Err(missing())

@@ -39,6 +39,7 @@ use filebell_core::filter::FilterError;
 use filebell_core::id::{AccountId, ApplicationId, Seq};
 use filebell_core::path::FilePathError;
 use filebell_core::secret::Secret;
+use tokio::sync::watch;
 use url::Url;
 
 pub use admin::{
@@ -251,6 +252,8 @@ struct Inner {
     listeners: live::Listeners,
     /// The same.
     send_trial: OnceLock<SendTrial>,
+    /// The same.
+    change: OnceLock<watch::Sender<u64>>,
     trials: tokio::sync::Semaphore,
     noted: fetches::Noted,
     /// Which names are never told.
@@ -302,6 +305,7 @@ impl Ops {
             health: health::Health::default(),
             listeners: live::Listeners::default(),
             send_trial: OnceLock::new(),
+            change: OnceLock::new(),
             trials: tokio::sync::Semaphore::new(trial::TRIALS_AT_ONCE),
             noted: fetches::Noted::default(),
             ignore: OnceLock::new(),

@@ -17,6 +17,7 @@ use filebell_core::wire::sagex3::ErrorForm;
 use filebell_core::wire::sagex3::ask::Transport;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tower_service::Service;
 use url::Url;
 
@@ -730,11 +731,16 @@ async fn a_new_secret_overlaps_with_the_old_one() {
 async fn a_disabled_applications_tokens_do_not_count_until_it_is_enabled() {
     let scene = Scene::new().await;
     let tokens = scene.pair().await;
+    let (change, mut changed) = watch::channel(0);
+    scene.ops.telling(change);
     scene.ops.set_application_disabled("ledger", true).await.unwrap();
+    assert!(changed.has_changed().unwrap(), "whoever sends hears of it at once");
+    changed.mark_unchanged();
     scene.get("/v1/folders", access(&tokens)).await.refuses(401, "Unauthorised");
     let disabled = "The application registered on Sage Business Cloud is disabled";
     scene.renew(&tokens["refresh_token"]).await.refuses(403, disabled);
     scene.ops.set_application_disabled("ledger", false).await.unwrap();
+    assert!(changed.has_changed().unwrap());
     assert_eq!(scene.get("/v1/folders", access(&tokens)).await.status, 200);
 }
 
