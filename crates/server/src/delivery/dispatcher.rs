@@ -41,6 +41,9 @@ const HELD_MAX: usize = 8192;
 const ENDED_MAX: usize = 4096;
 /// The store is looked at this often without any hint.
 const IDLE_MAX: Duration = Duration::from_secs(1);
+/// An endpoint that asks to be left alone is left alone for this long at most: what it asked for one of the
+/// notifications need not hold for all.
+const ALONE_MAX: Duration = Duration::from_secs(60 * 60);
 /// A lease outlives the last attempt that may begin under it by this much, for settling.
 const LEASE_SPARE: Duration = Duration::from_secs(15);
 
@@ -401,6 +404,10 @@ impl Driver {
             .entry(subscription.endpoint.to_string())
             .or_insert_with(|| Arc::new(Lane::new(self.shared.config.max_in_flight_per_endpoint)))
             .clone();
+        if let Some(until) = lane.alone_until(self.shared.seams.now()) {
+            self.agenda.insert(id, until);
+            return None;
+        }
         let limit = lane.reserve(CLAIM_MAX, self.shared.share());
         if limit == 0 {
             return None;
@@ -491,7 +498,11 @@ impl Worker {
             if shared.stop.is_cancelled() {
                 return self.lane.leave();
             }
-            let Some(taken) = self.lane.take() else { return };
+            let now = shared.seams.now();
+            let Some(taken) = self.lane.take(now) else {
+                drop(place);
+                return self.give_back(now).await;
+            };
             if taken.refill {
                 shared.room.notify_one();
             }
@@ -506,6 +517,12 @@ impl Worker {
                 tokio::select! { () = sleep(rest) => (), () = shared.stop.cancelled() => () }
             }
         }
+    }
+
+    /// Gives back what waits and is not to be sent.
+    async fn give_back(&self, now: TimestampMs) {
+        let surplus = self.lane.surplus(now);
+        self.shared.let_go(surplus.into_iter().map(|job| job.claimed).collect()).await;
     }
 
     /// Whether a job that waited is still to be sent: its subscription may have been paused, its lease grown old.
@@ -539,6 +556,9 @@ impl Worker {
         let now = shared.seams.now();
         let Next { step, ring_at } =
             shared.config.follow(&claimed, subscription, exchange.outcome, shared.seams.chance(), now);
+        if let Outcome::Refused { status: 429 | 503, .. } = exchange.outcome {
+            self.lane.leave_alone(now.after(exchange.outcome.retry_after().min(ALONE_MAX)));
+        }
         // Who answers 500 to what it takes in must not come last for it.
         let noted = self.lane.note(matches!(step, Step::Delivered | Step::Told), exchange.took);
         if step == Step::Disable {
@@ -560,7 +580,7 @@ impl Worker {
         shared.held.fetch_sub(1, Ordering::Relaxed);
         // The settler outlives all workers.
         let _ = self.ended.send(Settlement { claimed, step, body, ring_at, attempt });
-        shared.let_go(self.lane.surplus().into_iter().map(|job| job.claimed).collect()).await;
+        self.give_back(now).await;
         self.start(noted.start);
         noted.rest
     }

@@ -66,6 +66,8 @@ struct State {
     more: bool,
     /// No more than this may wait, but for one each place: as of the last claim.
     share: usize,
+    /// The endpoint asked to be left alone until then.
+    alone_until: Option<TimestampMs>,
 }
 
 impl Lane {
@@ -73,7 +75,8 @@ impl Lane {
     pub(super) fn new(places_max: usize) -> Self {
         let breaker = Breaker::new(places_max);
         let (waiting, share) = (VecDeque::new(), usize::MAX);
-        let state = State { waiting, reserved: 0, workers: 0, breaker, pace: None, more: false, share };
+        let state =
+            State { waiting, reserved: 0, workers: 0, breaker, pace: None, more: false, share, alone_until: None };
         Self { state: Mutex::new(state), lead: Lead::default() }
     }
 
@@ -104,10 +107,12 @@ impl Lane {
         state.hire()
     }
 
-    /// The next job. `None` sends the worker home: there is nothing to do, or there are more workers than places.
-    pub(super) fn take(&self) -> Option<Taken> {
+    /// The next job. `None` sends the worker home: there is nothing to do, there are more workers than places, or the
+    /// endpoint is to be left alone at `now`.
+    pub(super) fn take(&self, now: TimestampMs) -> Option<Taken> {
         let mut state = self.lock();
-        let job = if state.workers > state.breaker.places() { None } else { state.waiting.pop_front() };
+        let home = state.workers > state.breaker.places() || state.alone_until(now).is_some();
+        let job = if home { None } else { state.waiting.pop_front() };
         let Some(job) = job else {
             state.workers = state.workers.saturating_sub(1);
             return None;
@@ -119,11 +124,25 @@ impl Lane {
         Some(Taken { job, refill })
     }
 
-    /// Takes in how an attempt ended and how long it took.
+    /// Takes in that the endpoint asks to be left alone; what is under way goes on.
+    pub(super) fn leave_alone(&self, until: TimestampMs) {
+        let mut state = self.lock();
+        state.alone_until = state.alone_until.max(Some(until));
+    }
+
+    /// Until when the endpoint is to be left alone, if it is at `now`.
+    pub(super) fn alone_until(&self, now: TimestampMs) -> Option<TimestampMs> {
+        self.lock().alone_until(now)
+    }
+
+    /// Takes in how an attempt ended and how long it took. Who accepts need not be left alone any more.
     pub(super) fn note(&self, accepted: bool, took: Duration) -> Noted {
         let mut state = self.lock();
         let was_failing = state.breaker.is_failing();
         let rest = state.breaker.note(accepted);
+        if accepted {
+            state.alone_until = None;
+        }
         let occupied = took.saturating_add(rest);
         state.pace = Some(state.pace.map_or(occupied, |pace| (pace * 7).saturating_add(occupied) / 8));
         Noted { rest, start: state.hire(), first_failure: !accepted && !was_failing }
@@ -136,10 +155,14 @@ impl Lane {
     }
 
     /// Takes what waits and is to be given back, so that others have its room: of an endpoint that is down all but one
-    /// for its place.
-    pub(super) fn surplus(&self) -> VecDeque<Job> {
+    /// for its place, of one that is to be left alone all.
+    pub(super) fn surplus(&self, now: TimestampMs) -> VecDeque<Job> {
         let mut state = self.lock();
-        let kept = if state.breaker.is_down() { state.breaker.places() } else { usize::MAX };
+        let kept = match state.alone_until(now) {
+            Some(_) => 0,
+            None if state.breaker.is_down() => state.breaker.places(),
+            None => usize::MAX,
+        };
         let kept = kept.min(state.waiting.len());
         let surplus = state.waiting.split_off(kept);
         state.more |= !surplus.is_empty();
@@ -164,6 +187,10 @@ impl Lane {
 }
 
 impl State {
+    fn alone_until(&self, now: TimestampMs) -> Option<TimestampMs> {
+        self.alone_until.filter(|until| *until > now)
+    }
+
     /// How many notifications may wait.
     fn ahead(&self) -> usize {
         let places = self.breaker.places();
@@ -191,6 +218,8 @@ mod tests {
 
     use super::*;
     use crate::store::LeaseToken;
+
+    const NOW: TimestampMs = TimestampMs::ZERO;
 
     fn jobs(count: usize) -> impl Iterator<Item = Job> {
         let claimed = Claimed {
@@ -222,9 +251,9 @@ mod tests {
     fn workers_go_home_when_nothing_waits() {
         let lane = Lane::new(4);
         lane.put(0, jobs(1), false);
-        assert!(lane.take().is_some());
+        assert!(lane.take(NOW).is_some());
         assert!(!lane.is_idle());
-        assert!(lane.take().is_none());
+        assert!(lane.take(NOW).is_none());
         assert!(lane.is_idle());
     }
 
@@ -237,8 +266,8 @@ mod tests {
             Noted { rest: Duration::from_millis(5), start: 0, first_failure: true }
         );
         assert!(!lane.note(false, Duration::ZERO).first_failure);
-        assert!(lane.take().is_none(), "there is one place for two workers");
-        assert!(lane.take().is_some());
+        assert!(lane.take(NOW).is_none(), "there is one place for two workers");
+        assert!(lane.take(NOW).is_some());
         assert_eq!(lane.note(true, Duration::ZERO).start, 1);
     }
 
@@ -257,6 +286,28 @@ mod tests {
             slow.note(true, Duration::from_secs(15));
         }
         assert_eq!(slow.reserve(usize::MAX, usize::MAX), 4);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_left_alone_is_sent_nothing_and_nothing_waits_for_it() {
+        let (now, later) = (TimestampMs::from_millis(1000), TimestampMs::from_millis(2000));
+        let lane = fast();
+        lane.put(0, jobs(3), false);
+        assert!(lane.take(now).is_some());
+        lane.leave_alone(later);
+        lane.leave_alone(now);
+        assert_eq!(lane.alone_until(now), Some(later));
+        assert!(lane.take(now).is_none() && lane.take(now).is_none());
+        assert_eq!(lane.surplus(now).len(), 2);
+        lane.leave();
+        assert!(lane.is_idle(), "no worker stands by");
+        lane.put(0, jobs(1), false);
+        assert!(lane.take(now).is_none());
+        assert_eq!(lane.surplus(now).len(), 1);
+        lane.put(0, jobs(1), false);
+        assert!(lane.take(later).is_some());
+        lane.note(true, Duration::ZERO);
+        assert_eq!(lane.alone_until(now), None, "it takes again what it is sent");
     }
 
     /// A lane whose endpoint answers at once.
@@ -299,7 +350,7 @@ mod tests {
         let lane = fast();
         let reserved = lane.reserve(64, 20);
         lane.put(reserved, jobs(reserved), true);
-        let refills: Vec<bool> = (0..20).map(|_| lane.take().unwrap().refill).collect();
+        let refills: Vec<bool> = (0..20).map(|_| lane.take(NOW).unwrap().refill).collect();
         assert_eq!(refills.iter().position(|refill| *refill), Some(9));
     }
 
@@ -309,11 +360,11 @@ mod tests {
         lane.put(0, jobs(100), false);
         for left in [3, 2] {
             lane.note(false, Duration::from_millis(1));
-            assert_eq!(lane.surplus().len(), 0, "{left} places");
+            assert_eq!(lane.surplus(NOW).len(), 0, "{left} places");
         }
         lane.note(false, Duration::from_millis(1));
-        assert_eq!(lane.surplus().len(), 99);
-        assert_eq!((lane.surplus().len(), lane.reserve(64, usize::MAX)), (0, 0));
+        assert_eq!(lane.surplus(NOW).len(), 99);
+        assert_eq!((lane.surplus(NOW).len(), lane.reserve(64, usize::MAX)), (0, 0));
         lane.note(true, Duration::from_millis(1));
         assert!(lane.reserve(64, usize::MAX) > 1);
     }
@@ -322,7 +373,7 @@ mod tests {
     fn a_lane_that_runs_low_asks_once_for_more() {
         let lane = Lane::new(16);
         lane.put(0, jobs(4), true);
-        let refills: Vec<bool> = (0..4).map(|_| lane.take().unwrap().refill).collect();
+        let refills: Vec<bool> = (0..4).map(|_| lane.take(NOW).unwrap().refill).collect();
         assert_eq!(refills, [false, true, false, false]);
     }
 }

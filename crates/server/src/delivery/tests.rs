@@ -659,6 +659,31 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_asks_to_be_left_alone_is_sent_nothing_else_meanwhile() {
+    for code in [429, 503] {
+        let house = House::with(|config| config.max_in_flight_per_endpoint = 1).await;
+        let busy = bytes(&format!("HTTP/1.1 {code} X\r\nRetry-After: 3600\r\ncontent-length: 0\r\n\r\n"));
+        let receiver = Receiver::answering([busy, status(204)]).await;
+        let other = Receiver::answering([status(204)]).await;
+        let each = house.subscribe("each", &receiver.url()).await;
+        let healthy = house.subscribe("healthy", &other.url()).await;
+        house.arrive(20).await;
+        receiver.has_received(1).await;
+        house.all_delivered(healthy, 20).await;
+        house.pass(secs(3599));
+        // Whoever claims for one has looked at the other.
+        for count in 21..24 {
+            house.arrive(1).await;
+            house.all_delivered(healthy, count).await;
+        }
+        assert_eq!(receiver.received().len(), 1, "{code}");
+        house.pass(secs(1));
+        house.all_delivered(each, 23).await;
+        assert_eq!(receiver.received().len(), 24);
+    }
+}
+
+#[tokio::test]
 async fn gone_disables_the_subscription_and_keeps_what_it_is_owed() {
     let house = House::with(|config| config.max_in_flight_per_endpoint = 1).await;
     let receiver = Receiver::answering([status(410), status(204)]).await;
