@@ -198,6 +198,16 @@ impl Global {
     }
 }
 
+/// To look or to take away there must be a data directory already.
+fn must_exist(config: &Config) -> anyhow::Result<()> {
+    let data_dir = config.data_dir.display();
+    anyhow::ensure!(
+        config.data_dir.exists(),
+        "there is no data directory {data_dir}: give the server's by --data-dir or --config"
+    );
+    Ok(())
+}
+
 /// Where a secret is read from: a file, or else an environment variable. The command line is visible to everybody.
 fn secret_from(file: Option<&PathBuf>, variable: &str) -> anyhow::Result<Option<Secret>> {
     let text = match file {

@@ -18,9 +18,9 @@ use filebell_core::event::Event;
 use filebell_core::id::{Cursor, Seq};
 use serde::Serialize;
 
-use super::Global;
 use super::output::{Output, table};
 use super::server::Server;
+use super::{Global, must_exist};
 
 /// `tail` begins so many events back.
 const TAIL_EVENTS: i64 = 10;
@@ -99,15 +99,6 @@ async fn open(config: &Config) -> anyhow::Result<Ops> {
     let ops = open_ops(&config.data_dir, config.public_url.clone(), config.sagex3.clone(), Seams::real()).await?;
     ops.leaving_out(&config.watch.ignore)?;
     Ok(ops)
-}
-
-fn must_exist(config: &Config) -> anyhow::Result<()> {
-    let data_dir = config.data_dir.display();
-    anyhow::ensure!(
-        config.data_dir.exists(),
-        "there is no data directory {data_dir}: give the server's by --data-dir or --config"
-    );
-    Ok(())
 }
 
 /// From the server if one runs, else from the store.

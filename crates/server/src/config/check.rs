@@ -24,7 +24,8 @@ use super::{
 };
 use crate::beneath::keep_apart;
 use crate::ops::{
-    AccountRequest, ApplicationRequest, Download, GrantRequest, ProtocolRequest, SageX3Settings, SubscriptionRequest,
+    AccountRequest, ApplicationRequest, Download, GrantRequest, NEXTCLOUD_INTERVAL, ProtocolRequest, SageX3Settings,
+    SubscriptionRequest,
 };
 use crate::source::folder::Ignore;
 
@@ -42,8 +43,6 @@ const PAGE_SIZE_MAX: u32 = 10_000;
 const SCHEDULE_SECS: [u64; 11] = [5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400];
 /// 10 s, 30 s, 2 min, 10 min, 1 h.
 const RING_SECS: [u64; 5] = [10, 30, 120, 600, 3600];
-/// A Nextcloud connection rings at most so often if it says nothing else.
-const NEXTCLOUD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The step between. What cannot be used is reported, and something harmless put in its place: it is never seen.
 pub(super) struct Check<'a> {

@@ -525,6 +525,9 @@ pub fn generate_key(kind: ProtocolKind) -> Result<Secret, OpsError> {
     }
 }
 
+/// A connection of the Nextcloud protocol is told at most so often if nothing else is said.
+pub const NEXTCLOUD_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A fresh admin token.
 pub fn generate_admin_token() -> Result<Secret, OpsError> {
     random_text("fbo_")

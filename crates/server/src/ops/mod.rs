@@ -43,8 +43,8 @@ use tokio::sync::watch;
 use url::Url;
 
 pub use admin::{
-    AccountChange, AccountRequest, ApplicationRequest, GrantRequest, ProtocolRequest, SubscriptionChange,
-    SubscriptionRequest, check_name, generate_admin_token, generate_key,
+    AccountChange, AccountRequest, ApplicationRequest, GrantRequest, NEXTCLOUD_INTERVAL, ProtocolRequest,
+    SubscriptionChange, SubscriptionRequest, check_name, generate_admin_token, generate_key,
 };
 pub use dav::Entry;
 pub use deliveries::{AttemptShown, Deliveries, Delivery, Replay, ReplayPlan, Search};

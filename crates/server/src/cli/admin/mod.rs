@@ -16,7 +16,7 @@ pub(super) use application::{ApplicationCommand, KeysCommand, TokenArgs, applica
 pub(super) use subscription::{ReplayArgs, SubscriptionCommand, replay, subscription};
 
 use super::output::Output;
-use super::{Global, Usage};
+use super::{Global, Usage, must_exist};
 
 #[derive(Args)]
 pub(super) struct Named {
@@ -33,9 +33,8 @@ fn secret_from_stdin() -> anyhow::Result<Secret> {
 /// Opens the store. To look or to take away there must be one already; a mistyped directory is not made.
 async fn open(global: &Global, to_add: bool) -> anyhow::Result<Ops> {
     let config = global.load(Vec::new(), false)?;
-    if !to_add && !config.data_dir.exists() {
-        let data_dir = config.data_dir.display();
-        anyhow::bail!("there is no data directory {data_dir}: give the server's by --data-dir or --config");
+    if !to_add {
+        must_exist(&config)?;
     }
     Ok(open_ops(&config.data_dir, config.public_url, config.sagex3, Seams::real()).await?)
 }

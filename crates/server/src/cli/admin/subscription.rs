@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use filebell::config::parse_duration;
-use filebell::ops::{Caller, Ops, ProtocolRequest, Replay, SubscriptionRequest};
+use filebell::ops::{Caller, NEXTCLOUD_INTERVAL, Ops, ProtocolRequest, Replay, SubscriptionRequest};
 use filebell_core::filter::FilterText;
 use filebell_core::subscription::{Protocol, Subscription, SubscriptionStatus};
 use serde::Serialize;
@@ -13,9 +13,6 @@ use serde::Serialize;
 use super::super::output::Output;
 use super::super::{Global, Usage, secret_from};
 use super::{Named, declared, fields, must_be_new, open, removed, secret_from_stdin};
-
-/// A Nextcloud connection rings at most so often if nothing else is said.
-const NEXTCLOUD_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Subcommand)]
 pub(in crate::cli) enum SubscriptionCommand {

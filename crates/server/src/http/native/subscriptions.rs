@@ -16,10 +16,7 @@ use super::super::auth;
 use super::super::path_names::PathNames;
 use super::super::problem::Problem;
 use super::{Sent, body, operator};
-use crate::ops::{Ops, ProtocolRequest, SubscriptionChange, SubscriptionRequest, Trial};
-
-/// The interval of a Nextcloud subscription if none is given.
-const NEXTCLOUD_INTERVAL_MS: u64 = 10_000;
+use crate::ops::{NEXTCLOUD_INTERVAL, Ops, ProtocolRequest, SubscriptionChange, SubscriptionRequest, Trial};
 
 pub(super) fn router() -> Router<Ops> {
     Router::new()
@@ -175,7 +172,7 @@ async fn add(
     let asked: SubscriptionBody = body(&bytes)?;
     let (protocol, min_interval_ms) = match (asked.protocol.as_str(), asked.connection_id) {
         ("nextcloud", Some(connection_id)) => {
-            let min_interval_ms = asked.min_interval_ms.unwrap_or(NEXTCLOUD_INTERVAL_MS);
+            let min_interval_ms = asked.min_interval_ms.unwrap_or(millis(NEXTCLOUD_INTERVAL));
             whole_seconds(min_interval_ms)?;
             (ProtocolRequest::Nextcloud { connection_id }, min_interval_ms)
         }

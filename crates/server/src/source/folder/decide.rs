@@ -39,8 +39,8 @@ const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
 const BUSY_TIMES_MIN: u32 = 3;
 /// How often the writers of a busy file are looked for anew.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// As coarse as the times of a file system may be, and some more: within it a second change may go unseen in them.
-const TIME_GRAIN: Duration = Duration::from_secs(3);
+/// As coarse as the times may be that a file system keeps, and some more: within it a second change may go unseen.
+const TIME_GRAIN_NS: u64 = 3_000_000_000;
 /// How long to wait after a failure at first, and at most.
 const FAILURE_WAIT_MIN: Duration = Duration::from_millis(250);
 const FAILURE_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -201,7 +201,7 @@ impl Decider<'_> {
     /// Whether a file was changed so short a time ago that a change after it may have the same time.
     fn is_young(&self, print: &Fingerprint) -> bool {
         let now_ns = self.shared.journal.now().as_millis().saturating_mul(1_000_000);
-        now_ns.abs_diff(print.ctime_ns) < TIME_GRAIN.as_nanos().try_into().unwrap_or(u64::MAX)
+        now_ns.abs_diff(print.ctime_ns) < TIME_GRAIN_NS
     }
 
     /// A path without a file is a deletion only with proof: it is missing from a directory of the very device it lay

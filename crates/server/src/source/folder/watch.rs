@@ -449,11 +449,12 @@ impl<'a> Watcher<'a> {
         } else if what.contains(ReadFlags::MOVED_TO) {
             // Nothing was heard of it since it lost its watch: a file that was just decided here may be gone again.
             self.moved.insert(dir.clone());
-        } else if what.contains(ReadFlags::ATTRIB) && watched {
-            // It may be readable again, and what could not be looked at in it, and was given up, with it.
-            if self.shared.status.get(|conditions| conditions.unreadable.is_none()) {
-                return;
-            }
+        } else if what.contains(ReadFlags::ATTRIB)
+            && watched
+            && self.shared.status.get(|conditions| conditions.unreadable.is_none())
+        {
+            // Else it may be readable again, and what could not be looked at in it, and was given up, with it.
+            return;
         }
         // Also after it went: of two directories that were exchanged, the news of the old one comes last.
         self.jobs.push(Job { dir, mark: true });
