@@ -287,7 +287,8 @@ impl Store {
         dispatch!(self, newest_notifications(of, limit))
     }
 
-    /// Makes dead notifications pending again, due `now`; answers how many.
+    /// Makes dead notifications pending again, due `now`; where they are gathered only the newest, not before the interval
+    /// is over, and none while something is outstanding. Answers how many.
     pub async fn replay_dead(&self, subscription: SubscriptionId, now: TimestampMs) -> Result<u64, StoreError> {
         dispatch!(self, replay_dead(subscription, now))
     }
